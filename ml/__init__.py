@@ -1,0 +1,1 @@
+"""Flightline: the platform's Python code. Layers: stages → adapters → core, never back."""
