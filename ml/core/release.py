@@ -101,3 +101,22 @@ def in_force_at(releases: Sequence[Release], time: datetime) -> Release | None:
     """The newest revision that was in force at `time`, or None before the first champion."""
     candidates = [release for release in releases if release.in_force_from <= time]
     return max(candidates, key=lambda release: release.revision, default=None)
+
+
+def opponent_of(releases: Sequence[Release], version: int) -> Release | None:
+    """The release that `version` has to beat: the newest before its own first one.
+
+    A version that was released since is still compared with what it replaced, so validating it
+    again gives the same verdict. None for the first model ever.
+
+    >>> first = first_champion("flight_delay", 1, datetime(2013, 6, 1))
+    >>> second = start_canary(first, 2, datetime(2013, 7, 1), weight_bp=1000)
+    >>> opponent_of([first, second], 1), opponent_of([first, second], 2).champion
+    (None, 1)
+    """
+    newest = None
+    for release in sorted(releases, key=lambda release: release.revision):
+        if version in (release.champion, release.canary):
+            break
+        newest = release
+    return newest

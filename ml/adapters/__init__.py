@@ -1,0 +1,23 @@
+"""One module for each outside system, behind the interfaces of `ml.core.ports`.
+
+Importing this package settles what must be known before the libraries behind it are imported.
+"""
+
+import os
+import time
+
+_BEFORE_IMPORTS = {
+    "TZ": "UTC",  # Feast's SQLite store writes times as the process's zone reads them
+    "OMP_WAIT_POLICY": "passive",  # OpenMP threads that spin cost ten times the CPU on a busy machine
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default retries a dead server for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # or a model's requirements are the whole platform
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+}
+for _name, _value in _BEFORE_IMPORTS.items():
+    os.environ.setdefault(_name, _value)
+os.environ["TZ"] = "UTC"
+time.tzset()

@@ -1,0 +1,124 @@
+"""The model registry with MLflow: versions, and what is released.
+
+Every revision is a tag of the registered model, written once; `release.manifest` repeats the newest,
+and aliases and version tags are its projection for people and for `models:/name@champion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ml.adapters.tracking import client, mlflow_errors
+from ml.core.errors import ConfigError
+from ml.core.names import CANARY, CHAMPION
+from ml.core.ports import ModelVersion
+from ml.core.release import Release
+from ml.core.spec import UseCase
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+_REVISION = "release.revision."
+_MANIFEST = "release.manifest"
+
+
+@dataclass(frozen=True)
+class MlflowRegistry:
+    """Implements `ml.core.ports.Registry`."""
+
+    spec: UseCase
+    uri: str
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return client(self.uri)
+
+    @property
+    def _name(self) -> str:
+        return self.spec.names.registered_model
+
+    def _ensure_model(self) -> None:
+        if not self._client.search_registered_models(f"name = '{self._name}'"):
+            self._client.create_registered_model(self._name, description=self.spec.description)
+
+    def register(self, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+        import mlflow
+
+        with mlflow_errors(self.uri):
+            self._ensure_model()
+            query = f"name = '{self._name}' and run_id = '{run_id}'"
+            found = list(self._client.search_model_versions(query))
+            if not found:
+                uri = self._client.get_run(run_id).data.tags["model.uri"]
+                found = [mlflow.register_model(uri, self._name, tags=dict(tags))]
+            return self._version(min(found, key=lambda version: int(version.version)))
+
+    def version(self, version: int) -> ModelVersion:
+        for found in self.versions():
+            if found.version == version:
+                return found
+        raise ConfigError(
+            f"there is no version {version} of {self._name}",
+            expected="one of " + (", ".join(str(v.version) for v in self.versions()) or "none yet"),
+            repair=f"run: flightline status {self._name}",
+        )
+
+    def versions(self) -> tuple[ModelVersion, ...]:
+        with mlflow_errors(self.uri):
+            found = self._client.search_model_versions(f"name = '{self._name}'")
+            aliases = self._aliases() if found else {}
+        held = {int(version): name for name, version in aliases.items()}
+        return tuple(
+            self._version(version, alias=held.get(int(version.version)))
+            for version in sorted(found, key=lambda version: int(version.version))
+        )
+
+    def _version(self, found: MlflowVersion, alias: str | None = None) -> ModelVersion:
+        url = f"{self.uri}/#/models/{self._name}/versions/{found.version}"
+        return ModelVersion(
+            version=int(found.version),
+            run_id=str(found.run_id),
+            tags=dict(found.tags),
+            aliases=(alias,) if alias else (),
+            url=url if self.uri.startswith("http") else "",
+        )
+
+    def _aliases(self) -> dict[str, str]:
+        # search_model_versions shows no aliases; a fault that is open upstream.
+        return dict(self._client.get_registered_model(self._name).aliases)
+
+    def tag(self, version: int, tags: Mapping[str, str]) -> None:
+        with mlflow_errors(self.uri):
+            for name, value in tags.items():
+                self._client.set_model_version_tag(self._name, str(version), name, value)
+
+    def releases(self) -> tuple[Release, ...]:
+        with mlflow_errors(self.uri):
+            models = self._client.search_registered_models(f"name = '{self._name}'")
+        tags = models[0].tags if models else {}
+        found = [Release.from_json(v) for k, v in tags.items() if k.startswith(_REVISION)]
+        return tuple(sorted(found, key=lambda release: release.revision))
+
+    def publish(self, release: Release) -> None:
+        # In this order a crash leaves the old release in force, or the new one with labels to mend.
+        text = release.to_json()
+        with mlflow_errors(self.uri):
+            set_tag = self._client.set_registered_model_tag
+            set_tag(self._name, f"{_REVISION}{release.revision:04d}", text)
+            set_tag(self._name, _MANIFEST, text)
+            wanted = {CHAMPION: release.champion, CANARY: release.canary}
+            present = self._aliases()
+            for alias, version in wanted.items():
+                if version and present.get(alias) != str(version):
+                    self._client.set_registered_model_alias(self._name, alias, str(version))
+                elif not version and alias in present:
+                    self._client.delete_registered_model_alias(self._name, alias)
+        for alias, version in wanted.items():
+            if version:
+                traffic = f"{release.traffic_pct(version):g}"
+                status = {"release.status": alias, "release.traffic_pct": traffic}
+                self.tag(version, {**status, "release.revision": str(release.revision)})

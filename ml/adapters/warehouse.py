@@ -1,0 +1,123 @@
+"""The warehouse on DuckDB, built by dbt: one file, one target folder and one log for a use case."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from ml.core.errors import DataError
+from ml.core.partitions import Partition
+from ml.core.ports import BuildResult
+from ml.core.spec import UseCase
+from ml.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class DuckDBWarehouse:
+    """Implements `ml.core.ports.Warehouse`."""
+
+    spec: UseCase
+    settings: Settings
+
+    @property
+    def path(self) -> Path:
+        return self.settings.home / "warehouse" / f"{self.spec.slug}.duckdb"
+
+    @property
+    def logs(self) -> Path:
+        return self.settings.logs / "dbt" / self.spec.slug
+
+    def environment(self) -> dict[str, str]:
+        """What dbt_project.yml and profiles.yml read."""
+        return {
+            "MLOPS_SLUG": self.spec.slug,
+            "MLOPS_LAKE": str(self.settings.home / "lake"),
+            "MLOPS_WAREHOUSE": str(self.path),
+            "MLOPS_DUCKDB_MEMORY_LIMIT": self.settings.duckdb_memory_limit,
+            "MLOPS_DUCKDB_THREADS": str(self.settings.duckdb_threads),
+            "DBT_TARGET_PATH": str(self.settings.home / "dbt" / self.spec.slug),
+            "DBT_LOG_PATH": str(self.logs),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+        }
+
+    def build(self, partitions: Sequence[Partition]) -> BuildResult:
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+        from dbt.cli.main import dbtRunner
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        first, last = partitions[0], partitions[-1]
+        variables = {
+            "first_key": first.key,
+            "last_key": last.key,
+            "start_at": first.start.isoformat(),
+            "end_at": last.end.isoformat(),
+        }
+        project = str(self.settings.dbt_project)
+        os.environ.update(self.environment())
+        result = dbtRunner().invoke(
+            ["--quiet", "--no-use-colors", "build", "--project-dir", project]
+            + ["--profiles-dir", project, "--vars", json.dumps(variables)]
+        )
+        DuckDBConnectionManager.close_all_connections()  # or the file stays locked in this process
+        if result.exception:
+            raise DataError(
+                f"dbt could not build {self.spec.slug}: {result.exception}",
+                repair=f"read {self.logs / 'dbt.log'}",
+            ) from result.exception
+        nodes = {r.node.name: (str(r.status), float(r.execution_time)) for r in result.result}
+        if not result.success:
+            self._fail(result.result)
+        return BuildResult(nodes)
+
+    def _fail(self, results: Sequence) -> None:
+        failed = [r for r in results if r.status in ("fail", "error")]
+        lines = [f"{r.node.name}: {r.message or r.status}" for r in failed]
+        raise DataError(
+            "dbt: " + "; ".join(lines),
+            expected="every model builds and every test passes; what depends on them was not built",
+            repair=f"read {self.logs / 'dbt.log'}, mend the data or the model, run transform again",
+        )
+
+    @contextmanager
+    def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        if not self.path.exists():
+            raise DataError(
+                f"there is no warehouse at {self.path}",
+                repair=f"run flightline transform {self.spec.slug} first",
+            )
+        connection = duckdb.connect(str(self.path), read_only=True)
+        try:
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute(f"set memory_limit = '{self.settings.duckdb_memory_limit}'")
+            connection.execute(f"set threads = {self.settings.duckdb_threads}")
+            yield connection
+        finally:
+            connection.close()  # a DuckDB file that is open has no other writer
+
+    def export(self, table: str, partitions: Sequence[Partition]) -> Iterator[pa.Table]:
+        with self._connect() as connection:
+            for partition in partitions:
+                yield connection.sql(
+                    f"select * from {table} where event_at >= ? and event_at < ? order by all",
+                    params=[partition.start, partition.end],
+                ).to_arrow_table()
+
+    def events(self, partitions: Sequence[Partition]) -> pd.DataFrame:
+        order = f"{self.spec.decided_at}, {self.spec.key}"
+        with self._connect() as connection:
+            return connection.sql(
+                f"select * from {self.spec.mart} where partition_key between ? and ?"
+                f" order by {order}",
+                params=[partitions[0].key, partitions[-1].key],
+            ).df()

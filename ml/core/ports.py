@@ -1,0 +1,244 @@
+"""Interfaces between the stages and the outside: each has one module in `ml/adapters`.
+
+A stage gets a `Platform` and knows nothing of what is behind it, so the production profile replaces
+adapters and leaves the stages alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ml.core.partitions import Partition
+from ml.core.release import Release
+from ml.core.spec import UseCase
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+
+class Lake(Protocol):
+    """Partitioned Parquet: `area/table/partition`, each written whole or not at all.
+
+    Areas are `raw`, `quarantine`, `features` and `predictions`.
+    A partition key of None means a snapshot table without partitions.
+    """
+
+    def write(self, area: str, table: str, key: str | None, rows: pa.Table) -> str:
+        """Replace one partition; returns the SHA-256 of the stored file, 64 digits."""
+        ...
+
+    def read(self, area: str, table: str, keys: Sequence[str] | None = None) -> pa.Table:
+        """All rows of these partitions (None: of all), with a column `partition_key`."""
+        ...
+
+    def remove(self, area: str, table: str, key: str) -> None:
+        """Drop one partition; fine if there is none."""
+        ...
+
+    def keys(self, area: str, table: str) -> tuple[str, ...]:
+        """Keys of the partitions that exist, in order."""
+        ...
+
+    def digest(self, area: str, table: str, keys: Sequence[str] | None = None) -> str:
+        """SHA-256 over names and contents of these partitions (None: of all), 64 digits."""
+        ...
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What one run of the transformations did.
+
+    Attributes:
+        nodes: status and seconds of each model and test, by name.
+    """
+
+    nodes: Mapping[str, tuple[str, float]]
+
+    def count(self, *statuses: str) -> int:
+        return sum(status in statuses for status, _ in self.nodes.values())
+
+
+class Warehouse(Protocol):
+    """The transformations and their tables."""
+
+    def build(self, partitions: Sequence[Partition]) -> BuildResult:
+        """Build and test the slice of these partitions.
+
+        Raises:
+            DataError: naming the models and tests that failed.
+        """
+        ...
+
+    def export(self, table: str, partitions: Sequence[Partition]) -> Iterator[pa.Table]:
+        """For each partition, the rows of a feature table whose event time lies in it, in order."""
+        ...
+
+    def events(self, partitions: Sequence[Partition]) -> pd.DataFrame:
+        """The rows of the mart for these partitions, ordered by decision time and key."""
+        ...
+
+
+class FeatureStore(Protocol):
+    """Point-in-time reads for training and scoring, and the online store."""
+
+    def apply(self) -> None:
+        """Register entities, views and services as the repository defines them.
+
+        Raises:
+            DataError: if the exported data does not have the declared columns.
+        """
+        ...
+
+    def materialize(self, partitions: Sequence[Partition]) -> int:
+        """Bring the online store up to these partitions; returns the number of views.
+
+        An older partition that is run again never overwrites a newer value.
+        """
+        ...
+
+    def historical(self, events: pd.DataFrame, decided_at: str) -> pd.DataFrame:
+        """`events` in its order, with the service's features as they were at `decided_at`."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the service's features as `historical` returns them, in a fixed order."""
+        ...
+
+
+class Model(Protocol):
+    """A loaded model."""
+
+    def predict(self, features: pd.DataFrame) -> np.ndarray:
+        """Probability of class 1 or value, shape (n,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What is recorded of a training.
+
+    Attributes:
+        identity: hash of data digest, code, spec and seed; the same identity is the same run.
+        parameters, metrics, tags: as they appear in the tracking UI.
+        curves: metric name to its value at each boosting round.
+        figures: file name to Matplotlib figure.
+        booster: the native model.
+        example: a few rows of features, to infer the signature from.
+    """
+
+    name: str
+    identity: str
+    description: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    curves: Mapping[str, Sequence[float]]
+    figures: Mapping[str, Any]
+    dataset_path: Path
+    dataset_digest: str
+    booster: Any
+    example: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A registered version and where to look at it."""
+
+    version: int
+    run_id: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...] = ()
+    url: str = ""
+
+
+class Tracking(Protocol):
+    """Experiments and runs."""
+
+    def find(self, identity: str) -> str | None:
+        """Id of the finished run with this identity; stale unfinished ones are closed."""
+        ...
+
+    def log_training(self, run: TrainedRun) -> str:
+        """Record a training; returns the run's id once everything is stored."""
+        ...
+
+    def log_validation(
+        self, run_id: str, evidence: Mapping[str, Any], metrics: Mapping[str, float]
+    ) -> None:
+        """Add a validation's evidence to the run of its candidate."""
+        ...
+
+    def tags(self, run_id: str) -> Mapping[str, str]:
+        """All tags of a run."""
+        ...
+
+    def url(self, run_id: str) -> str:
+        """Page of a run in the tracking UI; empty without a server."""
+        ...
+
+    def load_model(self, run_id: str) -> Model:
+        """The model of a run.
+
+        Raises:
+            DataError: if the stored file is not the one that was recorded.
+        """
+        ...
+
+
+class Registry(Protocol):
+    """Registered versions and what is released; the full release process replaces it."""
+
+    def register(self, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+        """The version of this run, made if there is none yet."""
+        ...
+
+    def version(self, version: int) -> ModelVersion:
+        """One version with its tags and aliases.
+
+        Raises:
+            ConfigError: if there is no such version.
+        """
+        ...
+
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """All versions, oldest first."""
+        ...
+
+    def tag(self, version: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version."""
+        ...
+
+    def releases(self) -> tuple[Release, ...]:
+        """Every revision that was ever in force, oldest first."""
+        ...
+
+    def publish(self, release: Release) -> None:
+        """Put a revision in force; publishing the same one again repairs aliases and tags."""
+        ...
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Everything outside, for one use case."""
+
+    spec: UseCase
+    lake: Lake
+    warehouse: Warehouse
+    features: FeatureStore
+    tracking: Tracking
+    registry: Registry
+    training_sets: Path
+    code_digest: str
+    code_tags: Mapping[str, str]
+
+    def data_time(self) -> datetime:
+        """The end of the newest partition that was ingested."""
+        table = next(t.name for t in self.spec.tables if not t.is_snapshot)
+        return self.spec.calendar.parse(self.lake.keys("raw", table)[-1]).end

@@ -1,0 +1,1 @@
+"""The local platform: Airflow and MLflow as background processes on one machine."""

@@ -1,0 +1,96 @@
+"""Where the local platform listens: loopback ports, chosen once and kept between starts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml.core.errors import ConfigError
+from ml.local.secrets import write_private
+
+if TYPE_CHECKING:
+    from ml.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    airflow: int
+    mlflow: int
+
+    @property
+    def airflow_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.airflow}"
+
+    @property
+    def mlflow_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.mlflow}"
+
+
+def ports_file(settings: Settings) -> Path:
+    return settings.home / "platform.json"
+
+
+def load_ports(settings: Settings) -> Ports:
+    """The ports of this home; the first call chooses free ones, settings win over kept ones."""
+    path = ports_file(settings)
+    kept: dict[str, int] = {}
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        kept = json.loads(path.read_text())
+    free = _free_ports()
+    ports = Ports(
+        airflow=settings.airflow_port or kept.get("airflow") or free[0],
+        mlflow=settings.mlflow_port or kept.get("mlflow") or free[1],
+    )
+    if asdict(ports) != kept:
+        write_private(path, json.dumps(asdict(ports)))
+    return ports
+
+
+def check_free(settings: Settings, ports: Ports) -> None:
+    """Refuse to start on a port that another program holds.
+
+    Raises:
+        ConfigError: naming the port and, where the system tells, the program.
+    """
+    for name, port in asdict(ports).items():
+        if not is_free(port):
+            raise ConfigError(
+                f"port {port} for {name} is taken{_holder(port)}",
+                expected=f"nothing else listens on {LOOPBACK}:{port}",
+                repair=f"stop that program, or set MLOPS_{name.upper()}_PORT to a free port, "
+                f"or choose anew: rm {ports_file(settings)}",
+            )
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # Connections of a server that has just stopped linger: they are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as first, socket.socket() as second:
+        for probe in (first, second):
+            probe.bind((LOOPBACK, 0))
+        return first.getsockname()[1], second.getsockname()[1]
+
+
+def _holder(port: int) -> str:
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return ""

@@ -1,0 +1,158 @@
+"""Wait until the components of the platform really work, and fail at once when one ends."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import ProxyHandler, build_opener
+
+from ml.core.errors import ConfigError, FlightlineError, TransientError
+from ml.local.airflow_api import AirflowApi
+from ml.local.ports import load_ports
+
+if TYPE_CHECKING:
+    from ml.settings import Settings
+
+READY_SECONDS = 180.0  # a laptop on battery with a cold disk needs far longer than a warm server
+PARSE_SECONDS = 90.0
+LAST_LINES = 15
+
+
+def wait(
+    settings: Settings,
+    children: Mapping[str, subprocess.Popen[bytes]],
+    *,
+    started_at: float,
+    progress: Callable[[str], None],
+) -> None:
+    """Return when every component is ready.
+
+    Args:
+        children: the component's processes.
+        started_at: seconds since 1970; a heartbeat from before belongs to the previous start,
+            and Airflow calls that healthy for 30 s.
+
+    Raises:
+        FlightlineError: naming the component that ended or is not ready, with its last lines.
+    """
+    waiting = dict(children)
+    deadline = started_at + READY_SECONDS
+    while waiting:
+        for name, child in children.items():
+            if child.poll() is not None:
+                raise component_ended(name, settings.logs / f"{name}.log")
+        for name in sorted(waiting.keys() & _ready(settings, started_at)):
+            del waiting[name]
+            progress(f"{name} is ready after {time.time() - started_at:.0f} s")
+        if waiting and time.time() > deadline:
+            name = next(iter(waiting))
+            raise _not_ready(name, settings.logs / f"{name}.log")
+        time.sleep(0.2)
+
+
+def prepare_dags(settings: Settings, pools: Sequence[str], *, parsed_after: float = 0.0) -> None:
+    """Create the pools and make sure that every Dag file, as it is now, was understood.
+
+    Args:
+        parsed_after: what Airflow read before that belongs to an earlier start.
+
+    Raises:
+        ConfigError: with the text of the first Dag file's error.
+    """
+    api = AirflowApi.connect(settings)
+    for pool in pools:
+        api.ensure_pool(pool, description="the warehouse file has one writer")
+    _wait_for_dags(api, settings.dags, parsed_after)
+    if failures := [f for f in api.import_errors() if (settings.dags / f.file).exists()]:
+        files = ", ".join(failure.file for failure in failures)
+        raise ConfigError(
+            f"Airflow cannot load {files}:\n{failures[0].text}",
+            expected="every Dag file loads (the platform and all other Dags are running)",
+            repair="correct the file; Airflow reads it again when it has changed",
+        )
+
+
+def component_ended(name: str, log: Path) -> FlightlineError:
+    return FlightlineError(
+        f"{name} ended during the start; its last lines:\n{_last_lines(log)}",
+        expected="it keeps running",
+        repair=f"read {log}",
+    )
+
+
+def _not_ready(name: str, log: Path) -> FlightlineError:
+    return FlightlineError(
+        f"{name} is not ready after {READY_SECONDS:.0f} s; its last lines:\n{_last_lines(log)}",
+        expected="a component answers within that time",
+        repair=f"read {log}; on a busy machine simply try again",
+    )
+
+
+def _last_lines(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return "\n".join("    " + line for line in lines[-LAST_LINES:])
+
+
+def _ready(settings: Settings, started_at: float) -> set[str]:
+    ports = load_ports(settings)
+    ready = {"mlflow"} if _answers(f"{ports.mlflow_url}/health") else set()
+    try:
+        health = AirflowApi(ports.airflow_url, user="", password="", timeout_s=5).health()
+    except (TransientError, ConfigError):  # starting: not listening yet, or a page not found
+        return ready
+    beats = {
+        "scheduler": health["scheduler"]["latest_scheduler_heartbeat"],
+        "dag-processor": (health["dag_processor"] or {}).get("latest_dag_processor_heartbeat"),
+    }
+    return ready | {"api-server"} | {name for name in beats if _is_after(beats[name], started_at)}
+
+
+def _answers(url: str) -> bool:
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _is_after(heartbeat: str | None, started_at: float) -> bool:
+    return bool(heartbeat) and datetime.fromisoformat(str(heartbeat)).timestamp() > started_at
+
+
+def _wait_for_dags(api: AirflowApi, folder: Path, after: float) -> None:
+    deadline = time.time() + PARSE_SECONDS
+    while waiting := _unparsed(api, folder, after):
+        if time.time() > deadline:
+            raise ConfigError(
+                f"no Dag was found in {', '.join(waiting)} after {PARSE_SECONDS:.0f} s",
+                expected=f"a Dag in every Python file at the top of {folder}",
+                repair="see the dag-processor's log; shared code belongs in a folder of its own",
+            )
+        time.sleep(0.3)
+
+
+def _unparsed(api: AirflowApi, folder: Path, after: float) -> list[str]:
+    """Dag files that Airflow has not read since they changed, nor since `after`."""
+    parsed = [(dag.file, dag.parsed_at.timestamp()) for dag in api.dags() if dag.parsed_at]
+    parsed += [(error.file, error.parsed_at.timestamp()) for error in api.import_errors()]
+    return sorted(
+        name
+        for name, changed_at in dag_files(folder).items()
+        if not any(file == name and at > max(after, changed_at) for file, at in parsed)
+    )
+
+
+def dag_files(folder: Path) -> dict[str, float]:
+    """Files that must give a Dag, with the time of their last change: one file, one Dag.
+
+    The words are the ones by which Airflow itself tells a Dag file from others.
+    """
+    return {
+        path.name: path.stat().st_mtime
+        for path in folder.glob("*.py")
+        if all(word in path.read_bytes().lower() for word in (b"dag", b"airflow"))
+    }

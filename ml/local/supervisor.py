@@ -1,0 +1,208 @@
+"""Start, stop and look at the local platform: three Airflow processes and an MLflow server."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml.core.errors import FlightlineError, TransientError
+from ml.local import processes, readiness
+from ml.local.environment import platform_environment
+from ml.local.ports import LOOPBACK, Ports, check_free, load_ports
+from ml.local.secrets import load_secrets, write_airflow_passwords
+
+if TYPE_CHECKING:
+    from ml.settings import Settings
+
+Progress = Callable[[str], None]
+
+COMPONENTS = ("mlflow", "api-server", "scheduler", "dag-processor")
+SCRIPTS = Path(sys.executable).parent
+LOCK_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class ComponentStatus:
+    """One component; `pid` is None when it is down, and `log` says why."""
+
+    name: str
+    pid: int | None
+    log: Path
+
+    @property
+    def is_up(self) -> bool:
+        return self.pid is not None
+
+
+@dataclass(frozen=True)
+class PlatformStatus:
+    """All components and where they listen."""
+
+    components: tuple[ComponentStatus, ...]
+    airflow_url: str
+    mlflow_url: str
+
+    @property
+    def is_up(self) -> bool:
+        return all(component.is_up for component in self.components)
+
+    @property
+    def down(self) -> tuple[ComponentStatus, ...]:
+        return tuple(component for component in self.components if not component.is_up)
+
+
+def status(settings: Settings) -> PlatformStatus:
+    """Which components run, read from the processes themselves."""
+    ports, live = load_ports(settings), processes.leaders(settings.home)
+    components = tuple(
+        ComponentStatus(name, live[name].pid if name in live else None, log_path(settings, name))
+        for name in COMPONENTS
+    )
+    return PlatformStatus(components, ports.airflow_url, ports.mlflow_url)
+
+
+def log_path(settings: Settings, component: str) -> Path:
+    return settings.logs / f"{component}.log"
+
+
+def up(
+    settings: Settings, *, pools: Sequence[str] = (), progress: Progress = print
+) -> PlatformStatus:
+    """Start what is not running, wait until it works, and return where it listens.
+
+    Safe to repeat. Leftovers of an earlier start that did not end well are stopped first.
+
+    Args:
+        pools: use cases; each gets an Airflow pool of one slot, as its warehouse has one writer.
+        progress: is told what happens, one line at a time.
+
+    Raises:
+        ConfigError: if a port is taken, or a Dag file cannot be loaded (the rest then runs).
+        FlightlineError: if a component ends or is not ready in time; then nothing is left running.
+    """
+    with _locked(settings, progress):
+        found = status(settings)
+        if found.is_up:
+            progress("already up")
+            readiness.prepare_dags(settings, pools)
+            return found
+        _clean_up(settings, found, progress)
+        started_at = time.time()
+        try:
+            children = _start_all(settings, progress)
+            readiness.wait(settings, children, started_at=started_at, progress=progress)
+        except BaseException:  # also Ctrl-C: never leave half a platform behind
+            processes.stop_all(settings.home)
+            raise
+        progress(f"up after {time.time() - started_at:.0f} s")
+        readiness.prepare_dags(settings, pools, parsed_after=started_at)
+        return status(settings)
+
+
+def down(settings: Settings, *, progress: Progress = print) -> int:
+    """Stop everything that an `up` of this home started; returns how many processes there were.
+
+    A running task gets 20 seconds to end; Airflow runs it again after the next start.
+    """
+    with _locked(settings, progress):
+        return processes.stop_all(settings.home)
+
+
+def _clean_up(settings: Settings, found: PlatformStatus, progress: Progress) -> None:
+    if any(component.is_up for component in found.components):
+        names = ", ".join(f"{component.name} (log: {component.log})" for component in found.down)
+        progress(f"down: {names}; starting everything anew")
+    if stopped := processes.stop_all(settings.home):
+        progress(f"stopped {stopped} processes of an earlier start")
+
+
+def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.Popen[bytes]]:
+    ports, secrets = load_ports(settings), load_secrets(settings)
+    check_free(settings, ports)
+    write_airflow_passwords(settings, secrets.passwords)
+    settings.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
+    env = platform_environment(settings, secrets, ports, inherited=os.environ)
+
+    def start(name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        log = log_path(settings, name)
+        return processes.start(name, command, home=settings.home, log=log, env=env)
+
+    children = {"mlflow": start("mlflow", _mlflow_command(settings, ports))}
+    # First: daemons that start in an empty home make up their own secrets, and every task fails.
+    _migrate(settings, start, progress)
+    progress("starting Airflow and MLflow")
+    airflow = {"scheduler": ("scheduler", "-s")}  # -s: its log server listens on all interfaces
+    for name in ("api-server", "scheduler", "dag-processor"):
+        children[name] = start(name, [str(SCRIPTS / "airflow"), *airflow.get(name, (name,))])
+    return children
+
+
+def _mlflow_command(settings: Settings, ports: Ports) -> list[str]:
+    return [
+        *(str(SCRIPTS / "mlflow"), "server"),
+        *("--host", LOOPBACK, "--port", str(ports.mlflow), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{settings.mlflow_database}"),
+        *("--artifacts-destination", str(settings.artifacts)),
+        *("--uvicorn-opts", "--no-access-log"),
+    ]
+
+
+def _migrate(
+    settings: Settings,
+    start: Callable[[str, Sequence[str]], subprocess.Popen[bytes]],
+    progress: Progress,
+) -> None:
+    """Create or upgrade Airflow's database, once for each version of Airflow."""
+    marker = settings.airflow_home / "migrated-to"
+    version = importlib.metadata.version("apache-airflow")
+    database = settings.airflow_home / "airflow.db"
+    if database.exists() and marker.exists() and marker.read_text() == version:
+        return
+    progress(f"preparing Airflow's database (version {version})")
+    if start("migrate", [str(SCRIPTS / "airflow"), "db", "migrate"]).wait() != 0:
+        raise readiness.component_ended("migrate", log_path(settings, "migrate"))
+    marker.write_text(version)
+
+
+@contextlib.contextmanager
+def _locked(settings: Settings, progress: Progress) -> Iterator[None]:
+    """One start or stop at a time for each home; the kernel frees the lock with its holder."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        file = (settings.home / "platform.lock").open("w")
+    except OSError as error:
+        raise FlightlineError(
+            f"cannot write to {settings.home}: {error}",
+            expected="a folder of yours",
+            repair="set MLOPS_HOME",
+        ) from error
+    with file:
+        _acquire(file.fileno(), progress)
+        yield
+
+
+def _acquire(descriptor: int, progress: Progress) -> None:
+    deadline, is_told = time.monotonic() + LOCK_SECONDS, False
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise TransientError(
+                    f"another start or stop has been going on for {LOCK_SECONDS:.0f} s",
+                    expected="it ends",
+                    repair="end that command, then try again",
+                ) from error
+        if not is_told:
+            progress("another start or stop is going on: waiting")
+            is_told = True
+        time.sleep(0.2)

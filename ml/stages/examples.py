@@ -1,0 +1,54 @@
+"""Rows for a model: one path for training, validation and scoring, so that they cannot differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from ml.core.errors import DataError
+from ml.core.partitions import Partition
+from ml.core.ports import Platform
+
+
+def model_columns(platform: Platform) -> list[str]:
+    """What the model sees, in its order; all numbers."""
+    return [*platform.features.columns, *platform.spec.features.on_request]
+
+
+def read_examples(platform: Platform, partitions: Sequence[Partition]) -> pd.DataFrame:
+    """The events of these partitions with their features as of their own decision times.
+
+    Returns:
+        One row for each event, ordered by decision time and key: key, partition_key, decision time,
+        the model's columns as float64 (NaN where unknown), the label and when it was known.
+
+    Raises:
+        DataError: if a partition has no rows.
+    """
+    spec = platform.spec
+    events = platform.warehouse.events(partitions)
+    found = set(events["partition_key"])
+    if absent := [p.key for p in partitions if p.key not in found]:
+        raise DataError(
+            f"{len(absent)} partitions are not in the warehouse, the first is {absent[0]}",
+            repair=f"run: flightline ingest and flightline transform {spec.slug} {absent[0]}",
+        )
+    frame = platform.features.historical(events, spec.decided_at)
+    columns = model_columns(platform)
+    kept = [spec.key, "partition_key", spec.decided_at, spec.label.column, spec.label.known_at]
+    return frame[kept + columns].astype({name: "float64" for name in columns})
+
+
+def with_label(platform: Platform, examples: pd.DataFrame, *, known_by: datetime) -> pd.DataFrame:
+    """The rows whose label was known at `known_by`."""
+    label = platform.spec.label
+    known = examples[label.column].notna() & (examples[label.known_at] <= known_by)
+    return examples[known].reset_index(drop=True)
+
+
+def label_values(platform: Platform, examples: pd.DataFrame) -> np.ndarray:
+    """Labels as float64, shape (n,)."""
+    return examples[platform.spec.label.column].to_numpy("float64")

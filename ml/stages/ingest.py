@@ -1,0 +1,141 @@
+"""Ingest: from the source into the lake, bad rows into the quarantine with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import dataframely as dy
+import polars as pl
+
+from ml.core.errors import DataError
+from ml.core.partitions import Partition
+from ml.core.ports import Platform
+from ml.core.spec import Table
+from ml.use_cases import load_module
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What an ingest wrote.
+
+    Attributes:
+        rows, quarantined: by table.
+        digests: SHA-256 of what each table holds for these partitions.
+    """
+
+    partitions: int
+    rows: Mapping[str, int]
+    quarantined: Mapping[str, int]
+    digests: Mapping[str, str]
+
+
+def run(
+    platform: Platform, *, partitions: Sequence[Partition], corrected_at: datetime | None = None
+) -> IngestResult:
+    """Ingest these partitions of all tables; running it again replaces them.
+
+    Args:
+        corrected_at: when a correction of these partitions became known; None for the first
+            delivery. It is an argument, so digests do not depend on the clock.
+
+    Raises:
+        DataError: if a table's columns are not those of its contract, or if more rows of a
+            partition are bad than the spec allows. The bad rows are in the quarantine then, and
+            the lake is as it was.
+    """
+    read = load_module(platform.spec.slug, "source").read
+    checked = {}
+    for table in platform.spec.tables:
+        rows = read(table.name, partitions)
+        checked[table] = _check(platform, table, rows)
+    # Everything was read and judged before the first raw partition is replaced.
+    for table, (good, _) in checked.items():
+        _write(platform, table, good, partitions, corrected_at)
+    keys = [partition.key for partition in partitions]
+    return IngestResult(
+        partitions=len(partitions),
+        rows={table.name: len(good) for table, (good, _) in checked.items()},
+        quarantined={table.name: len(bad) for table, (_, bad) in checked.items() if len(bad)},
+        digests={
+            table.name: platform.lake.digest("raw", table.name, keys)
+            for table in platform.spec.tables
+            if not table.is_snapshot
+        },
+    )
+
+
+def _check(
+    platform: Platform, table: Table, rows: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Split rows into good and bad; the bad ones go to the quarantine."""
+    contracts: Mapping[str, type[dy.Schema]]
+    contracts = load_module(platform.spec.slug, "contract").CONTRACTS
+    if table.name not in contracts:
+        return rows, rows.clear()
+    contract = contracts[table.name]
+    try:
+        good, failure = contract.filter(rows)
+    except dy.exc.SchemaError as error:
+        raise DataError(
+            f"table {table.name} of {platform.spec.slug} has another schema: {error}",
+            expected=f"the columns of {contract.__module__}.{contract.__name__}",
+            repair="mend the source or change the contract; the lake is as it was",
+        ) from error
+    bad = _with_reasons(failure)
+    _quarantine(platform, table, rows, bad)
+    return good, bad
+
+
+def _with_reasons(failure: dy.FailureInfo) -> pl.DataFrame:
+    invalid = failure.invalid()
+    details = failure.details()
+    rules = [name for name in details.columns if name not in invalid.columns]
+    reasons = pl.concat_list(
+        [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
+    ).list.drop_nulls()
+    return details.with_columns(reasons=reasons).select(*invalid.columns, "reasons")
+
+
+def _quarantine(
+    platform: Platform, table: Table, rows: pl.DataFrame, bad: pl.DataFrame
+) -> None:
+    spec = platform.spec
+    for (key,), delivered in rows.group_by("partition_key", maintain_order=True):
+        rejected = bad.filter(pl.col("partition_key") == key)
+        if rejected.is_empty():
+            platform.lake.remove("quarantine", table.name, str(key))
+        else:
+            content = rejected.drop("partition_key").to_arrow()
+            platform.lake.write("quarantine", table.name, str(key), content)
+        share = len(rejected) / len(delivered)
+        if share > spec.max_quarantine_share:
+            counts = rejected.explode("reasons")["reasons"].value_counts(sort=True)
+            reasons = ", ".join(f"{name} {count}" for name, count in counts.iter_rows())
+            raise DataError(
+                f"{len(rejected)} of {len(delivered)} rows of {table.name} {key} are bad: {reasons}",
+                expected=f"at most {spec.max_quarantine_share:.1%}",
+                repair="look at quarantine/ in the lake, mend the source or the contract and "
+                f"run: flightline ingest {spec.slug} {key}",
+            )
+
+
+def _write(
+    platform: Platform,
+    table: Table,
+    rows: pl.DataFrame,
+    partitions: Sequence[Partition],
+    corrected_at: datetime | None,
+) -> None:
+    if table.is_snapshot:
+        platform.lake.write("raw", table.name, None, rows.to_arrow())
+        return
+    stamped = rows.with_columns(
+        corrected_at=pl.lit(corrected_at, dtype=pl.Datetime("us", time_zone="UTC"))
+    )
+    by_key = stamped.partition_by("partition_key", as_dict=True, include_key=False)
+    empty = stamped.drop("partition_key").clear()
+    for partition in partitions:
+        content = by_key.get((partition.key,), empty)
+        platform.lake.write("raw", table.name, partition.key, content.to_arrow())

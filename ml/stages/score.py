@@ -1,0 +1,154 @@
+"""Score: champion and canary on the events of a partition, as of their own decision times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ml.core.digests import frame_digest
+from ml.core.names import CANARY, CHAMPION
+from ml.core.partitions import Partition
+from ml.core.ports import Model, Platform
+from ml.core.prediction_log import PREDICTION_LOG, Source, features_json, request_id
+from ml.core.release import Release, in_force_at
+from ml.core.router import key_hash
+from ml.stages.examples import model_columns, read_examples
+
+# What a rerun may change: how long it took.
+_MEASURED = ["champion_latency_us", "canary_latency_us"]
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What was predicted.
+
+    Attributes:
+        rows: predictions by the model that served them.
+        skipped: keys of partitions before the first release: nothing could answer.
+        mean_score: of what was served; NaN if nothing was.
+        digests: SHA-256 of the log by partition, without measured times.
+    """
+
+    partitions: int
+    rows: Mapping[str, int]
+    skipped: tuple[str, ...]
+    mean_score: float
+    digests: Mapping[str, str]
+
+
+def run(platform: Platform, *, partitions: Sequence[Partition], source: Source) -> ScoreResult:
+    """Score these partitions, each by the release that was in force when it began.
+
+    Running it again overwrites the log of the same partition and revision.
+    """
+    releases = platform.registry.releases()
+    in_force = {p.key: in_force_at(releases, p.start) for p in partitions}
+    answerable = [p for p in partitions if in_force[p.key]]
+    skipped = tuple(p.key for p in partitions if not in_force[p.key])
+    logs = []
+    if answerable:
+        examples = read_examples(platform, answerable)
+        models: dict[int, Model] = {}
+        for key, rows in examples.groupby("partition_key", sort=True):
+            release = in_force[str(key)]
+            assert release is not None
+            log = _score(platform, release, rows.reset_index(drop=True), source, models)
+            content = pa.Table.from_pandas(log, schema=PREDICTION_LOG, preserve_index=False)
+            content = content.drop_columns(["partition_key"])
+            table = f"revision={release.revision}"
+            platform.lake.write("predictions", table, str(key), content)
+            logs.append(log)
+    everything = pd.concat(logs) if logs else pd.DataFrame({"served": [], "score": []})
+    return ScoreResult(
+        partitions=len(answerable),
+        rows=everything["served"].value_counts().to_dict(),
+        skipped=skipped,
+        mean_score=float(everything["score"].mean()),
+        digests={log["partition_key"][0]: _digest(log) for log in logs},
+    )
+
+
+def _digest(log: pd.DataFrame) -> str:
+    content = log.drop(columns=_MEASURED)
+    return frame_digest(content.assign(flags=content["flags"].map(",".join)))
+
+
+def _score(
+    platform: Platform,
+    release: Release,
+    rows: pd.DataFrame,
+    source: Source,
+    models: dict[int, Model],
+) -> pd.DataFrame:
+    spec = platform.spec
+    keys = rows[spec.key]
+    assigned = np.array([release.assign(key) for key in keys])
+    champion = _predict(platform, release.champion, rows, models)
+    canary = _Prediction.none(len(rows))
+    if release.canary:
+        try:
+            canary = _predict(platform, release.canary, rows, models)
+        except Exception as error:  # noqa: BLE001  # whatever breaks a canary, the champion answers
+            canary = _Prediction.none(len(rows), error=type(error).__name__)
+    by_canary = (assigned == CANARY) & np.isfinite(canary.score)
+    features = [_features(row) for row in rows[model_columns(platform)].to_dict("records")]
+    return pd.DataFrame(
+        {
+            "request_id": [request_id(spec.slug, key, release.revision) for key in keys],
+            "partition_key": rows["partition_key"],
+            "key": keys,
+            "key_hash": [key_hash(key, salt=release.salt) for key in keys],
+            "decided_at": rows[spec.decided_at],
+            "source": source.value,
+            "is_simulated": True,  # a batch asks after the decision time, from history
+            "revision": release.revision,
+            "canary_weight_bp": release.canary_weight_bp,
+            "assigned": assigned,
+            "served": np.where(by_canary, CANARY, CHAMPION),
+            "score": np.where(by_canary, canary.score, champion.score),
+            "champion_version": release.champion,
+            "champion_score": champion.score,
+            "champion_latency_us": champion.latency_us,
+            "champion_error": champion.error,
+            "canary_version": pd.array([release.canary] * len(rows), dtype="Int32"),
+            "canary_score": canary.score,
+            "canary_latency_us": canary.latency_us,
+            "canary_error": canary.error,
+            "features": [text for text, _, _ in features],
+            "features_sha256": [digest for _, digest, _ in features],
+            "flags": [flags for _, _, flags in features],
+        }
+    )
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    score: np.ndarray
+    latency_us: float | None
+    error: str | None
+
+    @classmethod
+    def none(cls, rows: int, error: str | None = None) -> _Prediction:
+        return cls(np.full(rows, np.nan), None, error)
+
+
+def _predict(
+    platform: Platform, version: int, rows: pd.DataFrame, models: dict[int, Model]
+) -> _Prediction:
+    if version not in models:
+        run_id = platform.registry.version(version).run_id
+        models[version] = platform.tracking.load_model(run_id)
+    start = time.perf_counter()
+    score = models[version].predict(rows)
+    return _Prediction(score, (time.perf_counter() - start) / len(rows) * 1e6, None)
+
+
+def _features(row: Mapping[str, float]) -> tuple[str, str, list[str]]:
+    values = {name: None if np.isnan(value) else float(value) for name, value in row.items()}
+    text, digest = features_json(values)
+    return text, digest, ["missing_features"] if None in values.values() else []

@@ -1,0 +1,154 @@
+"""Validate: the candidate on the holdout, against the gates of the spec and the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ml.core.digests import frame_digest, json_digest
+from ml.core.errors import ConfigError, DataError
+from ml.core.gates import Decision, GateResult, better_gate, ceiling_gate, decide, floor_gate
+from ml.core.ports import ModelVersion, Platform
+from ml.core.problems import ProblemType, row_loss
+from ml.core.release import opponent_of
+from ml.core.statistics import MISSING, clustered_auc, clustered_mean, clustered_ratio
+from ml.stages.examples import label_values, read_examples, with_label
+
+
+@dataclass(frozen=True)
+class ValidateResult:
+    """The verdicts on a version.
+
+    Attributes:
+        champion: version that it was compared with; None for the first model ever.
+        evidence_sha256: digest of everything that the verdicts rest on.
+    """
+
+    version: int
+    decision: Decision
+    gates: tuple[GateResult, ...]
+    champion: int | None
+    rows: int
+    evidence_sha256: str
+
+
+def run(platform: Platform, *, version: int) -> ValidateResult:
+    """Judge a version and tag it; the same evidence gives the same verdicts.
+
+    Raises:
+        ConfigError: if there is no such version.
+        DataError: if the evidence is invalid: a decision cannot rest on it.
+    """
+    candidate = platform.registry.version(version)
+    windows = platform.spec.windows(datetime.fromisoformat(candidate.tags["as_of"]))
+    holdout = with_label(
+        platform, read_examples(platform, windows.holdout), known_by=windows.as_of
+    )
+    opponent = opponent_of(platform.registry.releases(), version)
+    champion = opponent.champion if opponent else None
+    gates = _judge(platform, candidate, holdout, champion)
+    decision = decide(gates)
+    evidence = {
+        "use_case": platform.spec.slug,
+        "version": version,
+        "model_sha256": candidate.tags["model.sha256"],
+        "as_of": candidate.tags["as_of"],
+        "holdout": {
+            "first": windows.holdout[0].key,
+            "last": windows.holdout[-1].key,
+            "rows": len(holdout),
+            "sha256": frame_digest(holdout),
+        },
+        "champion": champion,
+        "gates": [_finite(asdict(gate)) for gate in gates],
+        "decision": decision,
+    }
+    digest = json_digest(evidence)
+    _record(platform, candidate, gates, decision, {**evidence, "sha256": digest})
+    if decision is Decision.INVALID:
+        invalid = next(gate for gate in gates if gate.verdict == "INVALID")
+        raise DataError(
+            f"version {version} cannot be judged: gate {invalid.name}: {invalid.reason}",
+            expected="evidence for every gate",
+            repair="look at validation/evidence.json of its run; it keeps no alias",
+        )
+    return ValidateResult(version, decision, gates, champion, len(holdout), digest)
+
+
+def _judge(
+    platform: Platform, candidate: ModelVersion, holdout: pd.DataFrame, champion: int | None
+) -> tuple[GateResult, ...]:
+    problem, plan = platform.spec.problem, platform.spec.gates
+    options = {"replicates": plan.replicates, "seed": plan.seed}
+    label, cluster = label_values(platform, holdout), holdout["partition_key"].to_numpy("str")
+    prediction = platform.tracking.load_model(candidate.run_id).predict(holdout)
+    loss = row_loss(problem, label, prediction)
+    base_rate = np.full_like(label, float(candidate.tags["base_rate"]))
+    base_loss = row_loss(problem, label, base_rate)
+    skill = clustered_ratio(base_loss - loss, base_loss, cluster, **options)
+    gates = [floor_gate("skill", skill, minimum=plan.minimum_skill)]
+    if problem is ProblemType.BINARY:
+        auc = clustered_auc(label, prediction, cluster, **options)
+        gates.append(ceiling_gate("leak", auc, maximum=plan.maximum_auc))
+    if champion is not None:
+        difference = MISSING
+        if (champion_loss := _champion_loss(platform, champion, holdout)) is not None:
+            difference = clustered_mean(loss - champion_loss, cluster, **options)
+        gates.append(
+            better_gate(
+                "better", difference, margin=plan.margin, minimum_gain=plan.minimum_gain
+            )
+        )
+    return tuple(gates)
+
+
+def _champion_loss(
+    platform: Platform, champion: int, holdout: pd.DataFrame
+) -> np.ndarray | None:
+    """Loss of each row, or None if the champion has gone missing: that is no reason to pass."""
+    try:
+        run_id = platform.registry.version(champion).run_id
+    except ConfigError:
+        return None
+    prediction = platform.tracking.load_model(run_id).predict(holdout)
+    return row_loss(platform.spec.problem, label_values(platform, holdout), prediction)
+
+
+def _record(
+    platform: Platform,
+    candidate: ModelVersion,
+    gates: tuple[GateResult, ...],
+    decision: Decision,
+    evidence: Mapping[str, Any],
+) -> None:
+    metrics = {
+        f"holdout/{gate.name}{suffix}": value
+        for gate in gates
+        for suffix, value in (
+            ("", gate.estimate.value),
+            ("_lower", gate.estimate.lower),
+            ("_upper", gate.estimate.upper),
+        )
+        if np.isfinite(value)
+    }
+    platform.tracking.log_validation(candidate.run_id, evidence, metrics)
+    tags = {f"release.gate.{gate.name}": gate.verdict.value for gate in gates}
+    if decision is not Decision.ACCEPTED:
+        tags["release.status"] = decision.value
+    # The digest last: with it, the validation is complete.
+    tags["release.decision"] = decision.value
+    tags["release.evidence_sha256"] = str(evidence["sha256"])
+    platform.registry.tag(candidate.version, tags)
+
+
+def _finite(gate: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    estimate = {
+        name: value if np.isfinite(value) else None for name, value in gate["estimate"].items()
+    }
+    return {**gate, "estimate": estimate}

@@ -1,0 +1,1 @@
+"""Will a flight out of New York arrive 15 minutes late or more, asked two hours before departure?"""

@@ -1,0 +1,235 @@
+"""The local platform for real: start, work, be killed, start again, stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ml.core.errors import ConfigError, FlightlineError
+from ml.local import processes, supervisor
+from ml.local.airflow_api import AirflowApi
+from ml.local.ports import check_free, load_ports
+from ml.settings import Settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+DAG = '''
+"""A task that uses what the scheduler has preloaded, then waits as long as it is asked to."""
+from airflow.sdk import dag, task
+
+@dag(schedule=None)
+def probe():
+    @task(pool="probe")
+    def use_libraries(dag_run=None):
+        import os, sys, tempfile, time
+        if "feast" not in sys.modules:
+            raise RuntimeError("nothing was preloaded")
+        import dataframely, duckdb, lightgbm, mlflow, numpy, polars
+        values = numpy.arange(50_000)
+        frame = polars.DataFrame({"key": values % 7, "value": values})
+        groups = frame.lazy().group_by("key").agg(polars.col("value").mean()).collect()
+        with duckdb.connect() as database:
+            database.register("rows", frame.to_arrow())
+            rows = database.execute("select count(*) from rows").fetchone()[0]
+        data = lightgbm.Dataset(values.reshape(-1, 5).astype(float), values[:10_000] % 2)
+        lightgbm.train({"objective": "binary", "verbose": -1}, data, 5)
+        mlflow.set_tracking_uri(os.environ["MLOPS_TRACKING_URI"])
+        mlflow.set_experiment("probe")
+        with mlflow.start_run():
+            mlflow.log_metric("rows", rows)
+            mlflow.log_text("hello", "hello.txt")
+        print("now waiting")
+        time.sleep((dag_run.conf or {}).get("wait_s", 0))
+        return {"rows": rows, "groups": len(groups)}
+    use_libraries()
+
+probe()
+'''
+
+
+class ScratchSettings(Settings):
+    """A home of its own with a Dags folder of its own."""
+
+    @property
+    def dags(self) -> Path:
+        return self.home / "dags"
+
+
+def scratch(home: Path) -> ScratchSettings:
+    settings = ScratchSettings(home=home, airflow_port=0, mlflow_port=0)
+    settings.dags.mkdir(parents=True)
+    (settings.dags / "probe.py").write_text(DAG)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    settings = scratch(tmp_path_factory.mktemp("platform") / "home")
+    yield settings
+    processes.stop_all(settings.home, grace_seconds=0)
+
+
+@pytest.fixture
+def running(settings: Settings) -> Settings:
+    supervisor.up(settings, pools=["probe"])
+    return settings
+
+
+def pids(settings: Settings) -> set[int]:
+    return {found.process.pid for found in processes.supervised(settings.home)}
+
+
+def run_probe(settings: Settings, run_id: str, **conf: float) -> AirflowApi:
+    api = AirflowApi.connect(settings)
+    api.set_paused("probe", is_paused=False)
+    api.trigger("probe", run_id=run_id, conf=conf)
+    return api
+
+
+def wait_for_task_process(settings: Settings, api: AirflowApi, run_id: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        [task] = api.task_instances("probe", run_id) or [None]
+        if (
+            task
+            and task.state == "running"
+            and "now waiting" in api.task_log("probe", run_id, task.task_id)
+        ):
+            return
+        assert time.monotonic() < deadline, task
+        time.sleep(0.3)
+
+
+def test_two_starts_at_once_make_one_platform(settings):
+    """The second waits for the first and finds everything up."""
+    told: list[str] = []
+    results: list[supervisor.PlatformStatus] = []
+
+    def start() -> None:
+        results.append(supervisor.up(settings, pools=["probe"], progress=told.append))
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results[0] == results[1]
+    assert results[0].is_up
+    assert "already up" in told
+
+
+def test_a_second_start_changes_nothing(running):
+    before, began = pids(running), time.monotonic()
+    assert supervisor.up(running, pools=["probe"]).is_up
+    assert time.monotonic() - began < 5
+    assert pids(running) == before
+
+
+def test_a_task_runs_in_a_warm_fork(running):
+    """Trigger, poll, return value and log, with every preloaded library used after the fork."""
+    api = run_probe(running, "first")
+    run = api.wait_for_run("probe", "first", timeout_s=90)
+    log = api.task_log("probe", "first", "use_libraries")
+    assert run.state == "success", log
+    assert "now waiting" in log
+    assert api.xcom("probe", "first", "use_libraries") == {"rows": 50_000, "groups": 7}
+
+
+def test_everything_listens_on_loopback_only(running):
+    addresses = {
+        connection.laddr.ip
+        for found in processes.supervised(running.home)
+        for connection in found.process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+def test_nobody_gets_in_without_a_password(running):
+    api = AirflowApi(load_ports(running).airflow_url, user="engineer", password="guess")
+    with pytest.raises(ConfigError, match="401"):
+        api.dags()
+
+
+def test_a_dag_that_cannot_be_loaded_is_reported_and_the_rest_runs(running):
+    """The error shows the cause; after the repair the next start sees the new file at once."""
+    broken = running.dags / "broken.py"
+    broken.write_text("from airflow.sdk import dag\nimport no_such_module\n")
+    with pytest.raises(ConfigError, match="No module named 'no_such_module'"):
+        supervisor.up(running)
+    assert supervisor.status(running).is_up
+    broken.unlink()
+    assert supervisor.up(running).is_up
+
+
+def test_a_killed_scheduler_is_noticed_and_nothing_of_it_stays(running):
+    """Its workers and its running task live on as orphans: the next start ends them first."""
+    api = run_probe(running, "killed", wait_s=300)
+    wait_for_task_process(running, api, "killed")
+    old = pids(running)
+    os.kill(processes.leaders(running.home)["scheduler"].pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while supervisor.status(running).is_up:
+        assert time.monotonic() < deadline
+    [down] = supervisor.status(running).down
+    assert (down.name, down.log.exists()) == ("scheduler", True)
+    told: list[str] = []
+    assert supervisor.up(running, pools=["probe"], progress=told.append).is_up
+    assert any("scheduler" in line for line in told)
+    assert not old & pids(running)
+
+
+def test_after_everything_was_killed_it_starts_again(running):
+    """`kill -9` of all four components, as after a power cut; models and runs are still there."""
+    old = pids(running)
+    for process in processes.leaders(running.home).values():
+        process.kill()
+    supervisor.up(running, pools=["probe"])
+    assert not old & pids(running)
+    api = run_probe(running, "after the cut")
+    run = api.wait_for_run("probe", "after the cut", timeout_s=90)
+    assert run.state == "success", api.task_log("probe", run.run_id, "use_libraries")
+    assert api.get_run("probe", "first").state == "success"
+    with urllib.request.urlopen(load_ports(running).mlflow_url + "/health") as answer:
+        assert answer.read() == b"OK"
+
+
+def test_down_leaves_nothing_behind(running):
+    """Also while a task is running."""
+    api = run_probe(running, "interrupted", wait_s=300)
+    wait_for_task_process(running, api, "interrupted")
+    assert supervisor.down(running) >= 7
+    assert pids(running) == set()
+    check_free(running, load_ports(running))
+    assert [c.is_up for c in supervisor.status(running).components] == [False] * 4
+    assert supervisor.down(running) == 0
+
+
+def test_a_taken_port_stops_the_start_before_anything_runs(settings):
+    supervisor.down(settings)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", load_ports(settings).mlflow))
+        other.listen()
+        with pytest.raises(ConfigError, match="for mlflow is taken"):
+            supervisor.up(settings)
+    assert pids(settings) == set()
+
+
+def test_a_component_that_cannot_start_stops_the_others(tmp_path):
+    """A damaged tracking database: the error names MLflow and shows what it said."""
+    settings = scratch(tmp_path / "home")
+    settings.mlflow_database.parent.mkdir(parents=True)
+    settings.mlflow_database.write_text("this is not a database " * 100)
+    with pytest.raises(FlightlineError, match="mlflow ended") as error:
+        supervisor.up(settings)
+    assert "not a database" in error.value.seen
+    assert pids(settings) == set()

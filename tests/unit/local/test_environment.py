@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ml.local.environment import AIRFLOW_CODE, platform_environment
+from ml.local.ports import Ports
+from ml.local.secrets import load_secrets
+
+
+@pytest.fixture
+def environment(scratch):
+    inherited = {"PATH": "/bin", "PYTHONPATH": "/mine", "AIRFLOW_HOME": "/elsewhere"}
+    ports = Ports(airflow=18_080, mlflow=15_000)
+    return platform_environment(scratch, load_secrets(scratch), ports, inherited=inherited)
+
+
+def test_inherited_variables_stay_unless_the_platform_sets_them(environment, scratch):
+    """Another project's AIRFLOW_HOME in the shell must not be touched by this platform."""
+    assert environment["PATH"] == "/bin"
+    assert environment["PYTHONPATH"].split(":") == [str(AIRFLOW_CODE), "/mine"]
+    assert environment["AIRFLOW_HOME"] == str(scratch.airflow_home)
+
+
+def test_database_path_is_absolute(environment):
+    """Airflow refuses three slashes."""
+    connection = environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    assert connection.startswith("sqlite:////")
+
+
+def test_everything_is_on_loopback_and_agrees(environment):
+    """Tasks find the Execution API through the base URL: it must have the server's port."""
+    assert environment["AIRFLOW__API__HOST"] == "127.0.0.1"
+    assert environment["AIRFLOW__API__BASE_URL"] == "http://127.0.0.1:18080"
+    assert environment["AIRFLOW__API__PORT"] == "18080"
+    assert environment["MLOPS_TRACKING_URI"] == "http://127.0.0.1:15000"
+
+
+def test_nobody_is_anonymous(environment):
+    """With anonymous admins every approval would be by nobody."""
+    assert environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] == "False"
+    users = environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]
+    assert users == "engineer:admin,approver:op"
+
+
+def test_every_value_is_text(environment):
+    assert all(isinstance(value, str) and "None" not in value for value in environment.values())
+
+
+@pytest.mark.parametrize("command", ["api-server", "dag-processor", "db"])
+def test_only_the_scheduler_pays_for_heavy_imports(command):
+    """Other Airflow processes import the same module and must stay light."""
+    code = (
+        f"import sys; sys.argv = ['airflow', {command!r}]; import airflow_local_settings as a;"
+        "assert not set(a.PRELOADED) & set(sys.modules); assert a.sqlite_connect_args"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(AIRFLOW_CODE)})

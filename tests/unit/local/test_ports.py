@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from ml.core.errors import ConfigError
+from ml.local.ports import Ports, check_free, load_ports
+from ml.settings import Settings
+
+
+def test_ports_are_kept_between_starts(scratch):
+    first = load_ports(scratch)
+    assert load_ports(scratch) == first
+    assert first.airflow != first.mlflow
+
+
+def test_settings_win_over_kept_ports(scratch):
+    kept = load_ports(scratch)
+    changed = load_ports(Settings(home=scratch.home, airflow_port=18_080, mlflow_port=0))
+    assert (changed.airflow, changed.mlflow) == (18_080, kept.mlflow)
+
+
+def test_a_taken_port_is_named(scratch):
+    """The error names the port, the variable that moves it and the program that holds it."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        ports = Ports(airflow=taken, mlflow=load_ports(scratch).mlflow)
+        with pytest.raises(ConfigError) as error:
+            check_free(scratch, ports)
+    assert f"port {taken} for airflow is taken" in error.value.seen
+    assert "MLOPS_AIRFLOW_PORT" in error.value.repair
+
+
+def test_free_ports_pass(scratch):
+    check_free(scratch, load_ports(scratch))

@@ -1,0 +1,121 @@
+"""Real processes of a fake platform: leftovers are found by what they carry, not by a file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ml.local import processes
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(120)"]
+STUBBORN = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", flush=True)
+time.sleep(120)
+"""
+# Renames itself and forks a child that renames itself, as Airflow's scheduler and workers do.
+PARENT = """
+import os, time
+from setproctitle import setproctitle
+setproctitle("airflow scheduler with a title that is far longer than the command line was" * 5)
+if os.fork() == 0:
+    setproctitle("idle worker" * 20)
+print("forked", flush=True)
+time.sleep(120)
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path):
+    yield tmp_path
+    processes.stop_all(tmp_path, grace_seconds=0)
+
+
+def start(home: Path, component: str, command: list[str]):
+    log = home / "logs" / f"{component}.log"
+    env = {**os.environ, "SPT_NOENV": "1"}
+    return processes.start(component, command, home=home, log=log, env=env)
+
+
+def wait_for(home: Path, component: str, text: str, *, lines: int = 1) -> None:
+    log, deadline = home / "logs" / f"{component}.log", time.monotonic() + 20
+    while log.read_text().count(text) < lines:
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+
+
+def test_children_that_rename_themselves_are_found(home):
+    """Without SPT_NOENV a new title overwrites the environment that carries the marker."""
+    leader = start(home, "scheduler", [sys.executable, "-c", PARENT])
+    wait_for(home, "scheduler", "forked", lines=2)
+    found = processes.supervised(home)
+    assert sorted(p.is_leader for p in found) == [False, True]
+    assert processes.leaders(home)["scheduler"].pid == leader.pid
+
+
+def test_orphans_of_a_killed_leader_are_stopped(home):
+    """`kill -9` of the scheduler leaves its workers behind: they count as leftovers."""
+    leader = start(home, "scheduler", [sys.executable, "-c", PARENT])
+    wait_for(home, "scheduler", "forked", lines=2)
+    os.kill(leader.pid, signal.SIGKILL)
+    leader.wait()
+    assert processes.leaders(home) == {}
+    assert len(processes.supervised(home)) == 1
+    assert processes.stop_all(home) == 1
+    assert processes.supervised(home) == []
+
+
+def test_a_process_that_ignores_sigterm_is_killed(home):
+    start(home, "mlflow", [sys.executable, "-c", STUBBORN])
+    wait_for(home, "mlflow", "deaf")
+    began = time.monotonic()
+    processes.stop_all(home, grace_seconds=0.5)
+    assert processes.supervised(home) == []
+    assert time.monotonic() - began < 5
+
+
+def test_another_home_is_left_alone(home, tmp_path_factory):
+    """Two clones on one machine: each stops its own platform only."""
+    other = tmp_path_factory.mktemp("other")
+    kept = start(other, "mlflow", SLEEP)
+    try:
+        start(home, "mlflow", SLEEP)
+        processes.stop_all(home)
+        assert psutil.Process(kept.pid).is_running()
+        assert list(processes.leaders(other)) == ["mlflow"]
+    finally:
+        processes.stop_all(other)
+
+
+def test_scheduler_stops_before_the_api_that_its_tasks_report_to(home):
+    """A component that ends writes the time: the order is the order of the report chain."""
+    code = (
+        "import signal, sys, time\n"
+        "def end(*_): time.sleep(0.3); print('ended', time.time(), flush=True); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\nprint('ready', flush=True)\ntime.sleep(120)"
+    )
+    for component in ("api-server", "scheduler"):
+        start(home, component, [sys.executable, "-c", code])
+    for component in ("api-server", "scheduler"):
+        wait_for(home, component, "ready")
+    processes.stop_all(home)
+    ended = [
+        float((home / "logs" / f"{component}.log").read_text().split()[-1])
+        for component in ("scheduler", "api-server")
+    ]
+    assert ended == sorted(ended)
+
+
+def test_the_log_of_the_start_before_is_kept(home):
+    """It may explain why a new start was needed."""
+    for word in ("first", "second"):
+        start(home, "mlflow", [sys.executable, "-c", f"print('{word}')"]).wait()
+    assert (home / "logs" / "mlflow.previous.log").read_text() == "first\n"
+    assert (home / "logs" / "mlflow.log").read_text() == "second\n"

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ml.core.errors import ConfigError
+from ml.local.secrets import (
+    load_secrets,
+    passwords_file,
+    secrets_file,
+    write_airflow_passwords,
+)
+
+
+def test_secrets_are_generated_once(scratch):
+    """A second start signs with the same keys, so tokens and log-ins survive."""
+    assert load_secrets(scratch) == load_secrets(scratch)
+
+
+def test_only_the_owner_can_read(scratch):
+    """Keys and passwords are in files of mode 600, and no temporary file stays behind."""
+    write_airflow_passwords(scratch, load_secrets(scratch).passwords)
+    files = [secrets_file(scratch), passwords_file(scratch)]
+    assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
+    assert {path for path in scratch.home.rglob("*") if path.is_file()} == set(files)
+
+
+def test_named_users_have_different_passwords(scratch):
+    passwords = load_secrets(scratch).passwords
+    assert passwords.keys() == {"engineer", "approver"}
+    assert len(set(passwords.values())) == 2
+
+
+def test_jwt_secret_is_long_enough(scratch):
+    """PyJWT warns in every log below 64 bytes."""
+    assert len(load_secrets(scratch).jwt_secret) >= 64
+
+
+@pytest.mark.parametrize("text", ["", "not json", json.dumps({"jwt_secret": "x"})])
+def test_a_damaged_file_is_named(scratch, text):
+    load_secrets(scratch)
+    secrets_file(scratch).write_text(text)
+    with pytest.raises(ConfigError, match=r"secrets\.json"):
+        load_secrets(scratch)
