@@ -59,6 +59,10 @@ class LocalLake:
         files = self.folder(area, table).glob(f"{_PREFIX}*/data.parquet")
         return tuple(sorted(path.parent.name.removeprefix(_PREFIX) for path in files))
 
+    def count(self, area: str, table: str, key: str | None) -> int:
+        path = self._file(area, table, key)
+        return pq.read_metadata(path).num_rows if path.exists() else 0
+
     def digest(self, area: str, table: str, keys: Sequence[str] | None = None) -> str:
         digest = sha256()
         for key in self.keys(area, table) if keys is None else keys:

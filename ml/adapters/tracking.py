@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _MODEL_FILE = "model.lgb"
 _IDENTITY = "run.identity"
+_VALIDATION = "validation"
 
 
 @contextmanager
@@ -203,9 +204,18 @@ class MlflowTracking:
         with mlflow_errors(self.uri), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "evidence.json"
             path.write_text(json.dumps(evidence, indent=2, sort_keys=True))
-            self._client.log_artifact(run_id, str(path), artifact_path="validation")
+            self._client.log_artifact(run_id, str(path), artifact_path=_VALIDATION)
             for name, value in metrics.items():
                 self._client.log_metric(run_id, name, value)
+
+    def evidence(self, run_id: str) -> Mapping[str, Any] | None:
+        with mlflow_errors(self.uri), tempfile.TemporaryDirectory() as folder:
+            listed = self._client.list_artifacts(run_id, _VALIDATION)
+            if not listed:
+                return None
+            path = self._client.download_artifacts(run_id, listed[0].path, folder)
+            content: Mapping[str, Any] = json.loads(Path(path).read_text())
+            return content
 
     def load_model(self, run_id: str) -> Model:
         import lightgbm

@@ -45,6 +45,10 @@ class Lake(Protocol):
         """Keys of the partitions that exist, in order."""
         ...
 
+    def count(self, area: str, table: str, key: str | None) -> int:
+        """Number of rows of one partition; 0 if there is none."""
+        ...
+
     def digest(self, area: str, table: str, keys: Sequence[str] | None = None) -> str:
         """SHA-256 over names and contents of these partitions (None: of all), 64 digits."""
         ...
@@ -181,6 +185,10 @@ class Tracking(Protocol):
 
     def url(self, run_id: str) -> str:
         """Page of a run in the tracking UI; empty without a server."""
+        ...
+
+    def evidence(self, run_id: str) -> Mapping[str, Any] | None:
+        """What `log_validation` stored for the candidate of this run, if it was judged."""
         ...
 
     def load_model(self, run_id: str) -> Model:

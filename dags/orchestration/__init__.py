@@ -1,0 +1,1 @@
+"""Shared Airflow code: the only place outside the Dag files that imports Airflow."""

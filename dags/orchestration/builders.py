@@ -1,0 +1,182 @@
+"""Builders of the Dags that every use case has; a Dag file is one call.
+
+A task is a stage: a task costs a third of a second and a hop between Dags a whole one.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetOrTimeSchedule,
+    CronPartitionTimetable,
+    CronTriggerTimetable,
+    Param,
+    dag,
+    task,
+)
+from airflow.sdk.exceptions import AirflowFailException
+
+from ml.core.prediction_log import Source
+from ml.core.spec import UseCase
+from ml.use_cases import load_spec
+from orchestration import stages
+from orchestration.defaults import DAG_TIMEOUT, tags, task_defaults
+
+
+def _common(spec: UseCase, job: str, doc: str, *stage_names: str) -> dict[str, Any]:
+    return {
+        "dag_id": spec.names.dag(job),
+        "doc_md": doc,
+        "default_args": task_defaults(spec),
+        "owner_links": {spec.owner: spec.contact},
+        "tags": tags(spec, *stage_names),
+        "catchup": False,
+        "max_active_runs": 1,
+        "dagrun_timeout": DAG_TIMEOUT,
+        "is_paused_upon_creation": True,
+    }
+
+
+def build_daily(slug: str, doc: str) -> DAG:
+    """One partition from the source to predictions; the run's partition key says which."""
+    spec = load_spec(slug)
+    timetable = CronPartitionTimetable(
+        spec.schedules.partition,
+        timezone=spec.zone,
+        run_offset=-1,  # the partition that has just closed
+        key_format=spec.cadence.key_format,
+    )
+
+    @dag(
+        schedule=timetable,
+        start_date=datetime.fromisoformat(spec.coverage.first),
+        **_common(spec, "daily", doc, "ingest", "transform", "materialize", "score"),
+    )
+    def partition_dag() -> None:
+        def run(stage: str, noun: str, partition_key: str | None, outlet_events: Any) -> Any:
+            if not partition_key:
+                raise AirflowFailException(
+                    "the run has no partition key\n"
+                    f"  repair: trigger {spec.names.dag('daily')} with a key like "
+                    f"{spec.coverage.first}"
+                )
+            ran = stages.run(stage, slug, first=partition_key, source=Source.SCORE.value)
+            outlet_events[_asset(spec, noun)].extra = {"seconds": round(ran["seconds"], 3)}
+            return ran
+
+        @task(outlets=[_asset(spec, "raw")])
+        def ingest_partition(partition_key: Any = None, outlet_events: Any = None) -> Any:
+            return run("ingest", "raw", partition_key, outlet_events)
+
+        @task(outlets=[_asset(spec, "features")])
+        def transform_partition(partition_key: Any = None, outlet_events: Any = None) -> Any:
+            return run("transform", "features", partition_key, outlet_events)
+
+        @task(outlets=[_asset(spec, "online_features")])
+        def materialize_features(partition_key: Any = None, outlet_events: Any = None) -> Any:
+            return run("materialize", "online_features", partition_key, outlet_events)
+
+        @task(outlets=[_asset(spec, "predictions")])
+        def score_partition(partition_key: Any = None, outlet_events: Any = None) -> Any:
+            return run("score", "predictions", partition_key, outlet_events)
+
+        ingest_partition() >> transform_partition() >> materialize_features() >> score_partition()
+
+    return partition_dag()
+
+
+def build_history(slug: str, doc: str) -> DAG:
+    """A range of partitions in one go: single ones would pay each tool's start for each."""
+    spec = load_spec(slug)
+
+    @dag(
+        schedule=None,
+        params={
+            "first": Param(spec.coverage.first, type="string", title="First partition key"),
+            "last": Param(spec.coverage.last, type="string", title="Last partition key, included"),
+        },
+        **_common(spec, "history", doc, "ingest", "transform", "materialize", "score"),
+    )
+    def history_dag() -> None:
+        def run(stage: str, noun: str, params: Any, outlet_events: Any) -> Any:
+            first, last = params["first"], params["last"]
+            ran = stages.run(stage, slug, first=first, last=last, source=Source.REPLAY.value)
+            keys = [partition.key for partition in spec.partitions(first, last)]
+            outlet_events[_asset(spec, noun)].add_partitions(keys)
+            return ran
+
+        @task(outlets=[_asset(spec, "raw")])
+        def ingest_range(params: Any = None, outlet_events: Any = None) -> Any:
+            return run("ingest", "raw", params, outlet_events)
+
+        @task(outlets=[_asset(spec, "features")])
+        def transform_range(params: Any = None, outlet_events: Any = None) -> Any:
+            return run("transform", "features", params, outlet_events)
+
+        @task(outlets=[_asset(spec, "online_features")])
+        def materialize_features(params: Any = None, outlet_events: Any = None) -> Any:
+            return run("materialize", "online_features", params, outlet_events)
+
+        @task(outlets=[_asset(spec, "predictions")])
+        def score_range(params: Any = None, outlet_events: Any = None) -> Any:
+            return run("score", "predictions", params, outlet_events)
+
+        ingest_range() >> transform_range() >> materialize_features() >> score_range()
+
+    return history_dag()
+
+
+def build_retrain(slug: str, doc: str) -> DAG:
+    """Train, validate, promote: by calendar, by request of the unkeyed asset, or by hand."""
+    spec = load_spec(slug)
+    calendar = CronTriggerTimetable(spec.schedules.retrain, timezone=spec.zone)
+    request = Asset(spec.names.retrain_request)
+
+    @dag(
+        schedule=AssetOrTimeSchedule(timetable=calendar, assets=request),
+        params={
+            "as_of": Param(
+                None,
+                type=["null", "string"],
+                title="Train as of the start of this partition; empty: data time",
+            )
+        },
+        **_common(spec, "retrain", doc, "train", "validate", "promote"),
+    )
+    def retrain_dag() -> None:
+        @task
+        def train_candidate(
+            params: Any = None, triggering_asset_events: Any = None, dag_run: Any = None
+        ) -> Any:
+            as_of = params["as_of"] or _requested(triggering_asset_events).get("as_of", "")
+            requested_by = f"airflow://{dag_run.dag_id}/{dag_run.run_id}"
+            return stages.run("train", slug, as_of=as_of, requested_by=requested_by)
+
+        @task
+        def validate_candidate(trained: Any) -> Any:
+            return stages.run("validate", slug, version=trained["result"]["version"])
+
+        @task(outlets=[_asset(spec, "release")])
+        def promote_candidate(validated: Any, outlet_events: Any = None) -> Any:
+            ran = stages.run("promote", slug, version=validated["result"]["version"])
+            outlet_events[_asset(spec, "release")].extra = ran["result"]
+            return ran
+
+        promote_candidate(validate_candidate(train_candidate()))
+
+    return retrain_dag()
+
+
+def _asset(spec: UseCase, noun: str) -> Asset:
+    return Asset(spec.names.asset(noun))
+
+
+def _requested(triggering_asset_events: Any) -> dict[str, Any]:
+    """What the newest request says; empty for a run by calendar or by hand."""
+    events = [event for found in (triggering_asset_events or {}).values() for event in found]
+    newest = max(events, key=lambda event: event.timestamp, default=None)
+    return dict(newest.extra or {}) if newest else {}

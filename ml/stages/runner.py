@@ -1,0 +1,101 @@
+"""Runs a stage by name from plain values: what the command line and the orchestrator both call."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ml.adapters.connect import connect
+from ml.adapters.files import exclusive
+from ml.core.ports import Platform
+from ml.core.prediction_log import Source
+from ml.settings import Settings, settings
+from ml.stages import ingest, materialize, promote, score, train, transform, validate
+from ml.stages.meter import Meter
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Plain values that a stage may need; each stage takes its own.
+
+    Attributes:
+        first, last: partition keys, both included; `last` defaults to `first`.
+        as_of: partition key; a training is as of its start. Default: data time.
+        version: of the registered model.
+        corrected_at: ISO 8601 with an offset, for `ingest`.
+        source: for `score`.
+        requested_by: for the record of a training.
+    """
+
+    first: str = ""
+    last: str = ""
+    as_of: str = ""
+    version: int = 0
+    corrected_at: str = ""
+    source: str = Source.SCORE.value
+    requested_by: str = "command line"
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage that ran: its result and what it cost."""
+
+    stage: str
+    result: Any
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+
+    def to_plain(self) -> dict[str, Any]:
+        """Only what JSON knows, for the orchestrator's return value and for `--json`."""
+        text = json.dumps(dataclasses.asdict(self), default=str)
+        plain: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)
+        return plain
+
+
+def _partitions(platform: Platform, arguments: Arguments) -> dict[str, Any]:
+    last = arguments.last or arguments.first
+    return {"partitions": platform.spec.partitions(arguments.first, last)}
+
+
+def _ingest(platform: Platform, arguments: Arguments) -> ingest.IngestResult:
+    corrected = arguments.corrected_at
+    corrected_at = datetime.fromisoformat(corrected) if corrected else None
+    return ingest.run(platform, corrected_at=corrected_at, **_partitions(platform, arguments))
+
+
+def _train(platform: Platform, arguments: Arguments) -> train.TrainResult:
+    key = arguments.as_of
+    as_of = platform.spec.as_of(key) if key else platform.data_time()
+    return train.run(platform, as_of=as_of, requested_by=arguments.requested_by)
+
+
+_STAGES: Mapping[str, Callable[[Platform, Arguments], Any]] = {
+    "ingest": _ingest,
+    "transform": lambda p, a: transform.run(p, **_partitions(p, a)),
+    "materialize": lambda p, a: materialize.run(p, **_partitions(p, a)),
+    "train": _train,
+    "validate": lambda p, a: validate.run(p, version=a.version),
+    "promote": lambda p, a: promote.run(p, version=a.version),
+    "score": lambda p, a: score.run(p, source=Source(a.source), **_partitions(p, a)),
+}
+
+
+def run_stage(
+    stage: str, slug: str, arguments: Arguments, *, where: Settings | None = None
+) -> StageRun:
+    """Run one stage of a use case; stages of one use case run one at a time.
+
+    Raises:
+        FlightlineError: as the stage's own `run` says; `TransientError` if another stage of this
+            use case is running.
+    """
+    where = where or settings()
+    platform = connect(slug, where)
+    with exclusive(where.home / "locks" / f"{slug}.lock"), Meter() as meter:
+        result = _STAGES[stage](platform, arguments)
+    return StageRun(stage, result, meter.seconds, meter.cpu_seconds, meter.peak_mib)
