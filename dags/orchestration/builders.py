@@ -5,7 +5,6 @@ A task is a stage: a task costs a third of a second and a hop between Dags a who
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from airflow.sdk import (
@@ -52,8 +51,7 @@ def build_daily(slug: str, doc: str) -> DAG:
     )
 
     @dag(
-        schedule=timetable,
-        start_date=datetime.fromisoformat(spec.coverage.first),
+        schedule=timetable,  # without a start date: no run for the past when it is unpaused
         **_common(spec, "daily", doc, "ingest", "transform", "materialize", "score"),
     )
     def partition_dag() -> None:

@@ -2,7 +2,8 @@
 
 A task is a fork of the scheduler's worker, so what the scheduler has imported costs a task nothing:
 measured, three tasks with machine-learning imports took 1.4 s instead of 8.9 s.
-Only imports belong here: an open connection or a running thread would be shared or lost by the fork.
+Only imports belong here: an open connection or a running thread would be shared or lost by the
+fork.
 """
 
 import importlib

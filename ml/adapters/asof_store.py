@@ -1,8 +1,8 @@
 """A Feast offline store that joins by time with DuckDB's `ASOF JOIN`.
 
-Feast's own DuckDB store joins on the key and two range predicates and then ranks: the same cells for
-12 to 18 times the CPU and five times the memory. Whatever this store does not handle (other formats
-than Parquet, renamed columns, the filter by created time) goes to the stock one.
+Feast's own DuckDB store joins on the key and two range predicates and then ranks: the same cells
+for 12 to 18 times the CPU and five times the memory. Whatever this store does not handle (other
+formats than Parquet, renamed columns, the filter by created time) goes to the stock one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from feast.saved_dataset import SavedDatasetStorage
 class AsofDuckDBOfflineStoreConfig(DuckDBOfflineStoreConfig):
     """Options under `offline_store` in feature_store.yaml; Feast finds the class by its name."""
 
-    type: str = "ml.adapters.asof_store.AsofDuckDBOfflineStore"  # type: ignore[assignment]  # a literal upstream
+    type: str = "ml.adapters.asof_store.AsofDuckDBOfflineStore"
     threads: int = 2
     memory_limit: str = "1GB"
 
@@ -44,7 +44,7 @@ class AsofDuckDBOfflineStore(DuckDBOfflineStore):
     """Point-in-time joins: for each row the newest feature row at or before it, within the TTL."""
 
     @staticmethod
-    def get_historical_features(
+    def get_historical_features(  # type: ignore[override]  # as in the store that this one extends
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
@@ -135,7 +135,8 @@ class _DuckDBJob(RetrievalJob):
         return connection
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._run().sql(self._sql).df()
+        frame: pd.DataFrame = self._run().sql(self._sql).df()
+        return frame
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         return self._run().sql(self._sql).to_arrow_table()
@@ -182,7 +183,7 @@ def _is_simple(view: FeatureView) -> bool:
 
 
 def _prepared(entity_df: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """A copy with microseconds in UTC (DuckDB cannot compare them with nanoseconds) and a row id."""
+    """A copy in microseconds, UTC (DuckDB compares them with no nanoseconds), and a row id."""
     events = entity_df.copy(deep=False)
     types = dict(zip(events.columns, events.dtypes, strict=True))
     time_column = offline_utils.infer_event_timestamp_from_entity_df(types)

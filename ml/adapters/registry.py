@@ -1,7 +1,7 @@
 """The model registry with MLflow: versions, and what is released.
 
-Every revision is a tag of the registered model, written once; `release.manifest` repeats the newest,
-and aliases and version tags are its projection for people and for `models:/name@champion`.
+Every revision is a tag of the registered model, written once; `release.manifest` repeats the
+newest, and aliases and version tags are its projection for people and for `models:/name@champion`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +71,10 @@ def client(uri: str) -> MlflowClient:
             raise _away(uri) from error
     import mlflow
 
+    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking._model_registry.client"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It misses pip in an environment made by uv, at every model.
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return mlflow.MlflowClient()
@@ -164,7 +170,8 @@ class MlflowTracking:
         from mlflow.data.dataset_source_registry import resolve_dataset_source
         from mlflow.data.meta_dataset import MetaDataset
 
-        source = resolve_dataset_source(str(run.dataset_path))
+        with warnings.catch_warnings(action="ignore"):  # two resolvers of the same kind answer
+            source = resolve_dataset_source(str(run.dataset_path))
         # MLflow's own digest reads the first 10,000 rows only; its limit is 36 characters.
         dataset = MetaDataset(source, name="training_set", digest=run.dataset_digest[:32])
         mlflow.log_input(dataset, context="training")

@@ -66,8 +66,8 @@ class DuckDBWarehouse:
         project = str(self.settings.dbt_project)
         os.environ.update(self.environment())
         result = dbtRunner().invoke(
-            ["--quiet", "--no-use-colors", "build", "--project-dir", project]
-            + ["--profiles-dir", project, "--vars", json.dumps(variables)]
+            ["--quiet", "--no-use-colors", "build", "--vars", json.dumps(variables)]
+            + ["--project-dir", project, "--profiles-dir", project]
         )
         DuckDBConnectionManager.close_all_connections()  # or the file stays locked in this process
         if result.exception:

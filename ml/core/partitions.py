@@ -104,7 +104,7 @@ class Partitions:
             ConfigError: if the key has another format or does not start a partition.
         """
         try:
-            local = datetime.strptime(key, self.cadence.key_format)
+            local = datetime.strptime(key, self.cadence.key_format)  # noqa: DTZ007  # wall clock time
             if self.cadence.floor(local) != local or local.strftime(self.cadence.key_format) != key:
                 raise ValueError(key)
         except ValueError as error:

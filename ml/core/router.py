@@ -34,8 +34,8 @@ def assign(key: str, *, salt: str, canary_weight_bp: int) -> str:
     Raises:
         ConfigError: if the weight is out of range.
 
-    >>> assign("any", salt="s", canary_weight_bp=0), assign("any", salt="s", canary_weight_bp=10_000)
-    ('champion', 'canary')
+    >>> [assign("any", salt="s", canary_weight_bp=weight) for weight in (0, 10_000)]
+    ['champion', 'canary']
     """
     if not 0 <= canary_weight_bp <= BASIS_POINTS:
         raise ConfigError(

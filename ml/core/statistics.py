@@ -56,7 +56,7 @@ def _interval(value: float, replicates: Floats, rows: int, clusters: int) -> Est
 
 
 def _sums(values: Floats, index: NDArray[np.intp], clusters: int) -> Floats:
-    return np.bincount(index, weights=values, minlength=clusters)
+    return np.bincount(index, weights=values, minlength=clusters).astype(np.float64)
 
 
 def clustered_mean(
@@ -84,7 +84,8 @@ def clustered_ratio(
 ) -> Estimate:
     """Ratio of two sums with day-clustered bounds; each argument has shape (n,).
 
-    >>> clustered_ratio(np.ones(2), np.full(2, 4.0), np.array(["a", "b"]), replicates=9, seed=1).value
+    >>> days = np.array(["a", "b"])
+    >>> clustered_ratio(np.ones(2), np.full(2, 4.0), days, replicates=9, seed=1).value
     0.25
     """
     names, index = np.unique(cluster, return_inverse=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import random
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from ml.settings import Settings
 
 LOOPBACK = "127.0.0.1"
+# Below the ports that systems lend to outgoing connections: one of those could be lent away while
+# the platform is down. At random, so that two clones on one machine do not meet.
+CHOSEN_FROM = range(20_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,9 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as first, socket.socket() as second:
-        for probe in (first, second):
-            probe.bind((LOOPBACK, 0))
-        return first.getsockname()[1], second.getsockname()[1]
+def _free_ports() -> list[int]:
+    candidates = random.sample(CHOSEN_FROM, k=100)
+    return list(itertools.islice(filter(is_free, candidates), 2))
 
 
 def _holder(port: int) -> str:

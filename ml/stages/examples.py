@@ -39,7 +39,7 @@ def read_examples(platform: Platform, partitions: Sequence[Partition]) -> pd.Dat
     frame = platform.features.historical(events, spec.decided_at)
     columns = model_columns(platform)
     kept = [spec.key, "partition_key", spec.decided_at, spec.label.column, spec.label.known_at]
-    return frame[kept + columns].astype({name: "float64" for name in columns})
+    return frame[kept + columns].astype(dict.fromkeys(columns, "float64"))
 
 
 def with_label(platform: Platform, examples: pd.DataFrame, *, known_by: datetime) -> pd.DataFrame:

@@ -114,7 +114,8 @@ def _quarantine(
             counts = rejected.explode("reasons")["reasons"].value_counts(sort=True)
             reasons = ", ".join(f"{name} {count}" for name, count in counts.iter_rows())
             raise DataError(
-                f"{len(rejected)} of {len(delivered)} rows of {table.name} {key} are bad: {reasons}",
+                f"{len(rejected)} of {len(delivered)} rows of {table.name} {key} are bad: "
+                f"{reasons}",
                 expected=f"at most {spec.max_quarantine_share:.1%}",
                 repair="look at quarantine/ in the lake, mend the source or the contract and "
                 f"run: flightline ingest {spec.slug} {key}",

@@ -98,10 +98,11 @@ def _training_set(platform: Platform, windows: Windows) -> pd.DataFrame:
     examples.insert(0, "window", np.where(is_select, "select", "fit"))
     for window, rows in examples.groupby("window"):
         if platform.spec.problem is not ProblemType.REGRESSION:
-            classes = rows[platform.spec.label.column].nunique()
+            column = platform.spec.label.column
+            classes = rows[column].nunique()
             if classes < 2:
                 raise DataError(
-                    f"the {window} window holds {classes} class(es) of {platform.spec.label.column}",
+                    f"the {window} window holds {classes} class(es) of {column}",
                     expected="at least two",
                     repair="train as of a later time, or lengthen the window in the spec",
                 )
@@ -136,7 +137,7 @@ def _train(
     booster, curve = _boost(platform, parameters, fit, select)
     columns = model_columns(platform)
     base_rate = base_rate_prediction(spec.problem, label_values(platform, fit))
-    prediction = booster.predict(select[columns].to_numpy(), num_threads=1)
+    prediction = np.asarray(booster.predict(select[columns].to_numpy(), num_threads=1))
     as_of_key = spec.calendar.containing(windows.as_of).key
     labels = label_values(platform, select)
     return TrainedRun(

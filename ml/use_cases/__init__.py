@@ -37,3 +37,15 @@ def load_module(slug: str, part: str) -> ModuleType:
             repair="check the spelling; each folder in ml/use_cases with a spec.py is one",
         )
     return import_module(f"ml.use_cases.{slug}.{part}")
+
+
+def demo_slug() -> str:
+    """The use case whose story the demo plays unless told otherwise.
+
+    Raises:
+        ConfigError: if no use case has one.
+    """
+    for slug in available():
+        if load_spec(slug).demo:
+            return slug
+    raise ConfigError("no use case has a demo", expected="a DemoPlan in a spec", repair="add one")

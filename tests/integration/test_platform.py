@@ -73,7 +73,7 @@ def scratch(home: Path) -> ScratchSettings:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = scratch(tmp_path_factory.mktemp("platform") / "home")
+    settings = scratch(tmp_path_factory.mktemp("platform") / "a home")
     yield settings
     processes.stop_all(settings.home, grace_seconds=0)
 
@@ -220,6 +220,7 @@ def test_down_leaves_nothing_behind(running):
 def test_a_taken_port_stops_the_start_before_anything_runs(settings):
     supervisor.down(settings)
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after connections of before
         other.bind(("127.0.0.1", load_ports(settings).mlflow))
         other.listen()
         with pytest.raises(ConfigError, match="for mlflow is taken"):

@@ -1,1 +1,1 @@
-"""Will a flight out of New York arrive 15 minutes late or more, asked two hours before departure?"""
+"""Will a flight out of New York arrive 15 minutes late or more, two hours before departure?"""

@@ -21,8 +21,8 @@ from ml.core.spec import (
 SPEC = UseCase(
     slug="flight_delay",
     title="Flight delay",
-    description="Will a flight out of New York arrive 15 minutes late or more (the DOT definition), "
-    "asked two hours before its scheduled departure?",
+    description="Will a flight out of New York arrive 15 minutes late or more (the DOT "
+    "definition), asked two hours before its scheduled departure?",
     owner="flight-ops",
     contact="https://github.com/flightline/flightline/issues",
     impact_tier=3,
@@ -65,7 +65,7 @@ SPEC = UseCase(
         max_rounds=400,
         early_stopping_rounds=30,
     ),
-    gates=GatePlan(minimum_skill=0.04, maximum_auc=0.85, margin=0.002, minimum_gain=0.0005),
+    gates=GatePlan(minimum_skill=0.05, maximum_auc=0.85, margin=0.002, minimum_gain=0.0005),
     release=ReleasePlan(canary_weight_bp=1_000),
     demo=DemoPlan(first_as_of="2013-06-01", retrain_as_of="2013-07-01", single_runs=3),
 )

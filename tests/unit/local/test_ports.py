@@ -36,3 +36,9 @@ def test_a_taken_port_is_named(scratch):
 
 def test_free_ports_pass(scratch):
     check_free(scratch, load_ports(scratch))
+
+
+def test_chosen_ports_are_not_lent_to_outgoing_connections(scratch):
+    """Linux lends from 32768 on, macOS from 49152 on: a kept port must not be one of them."""
+    ports = load_ports(scratch)
+    assert max(ports.airflow, ports.mlflow) < 32_768

@@ -1,0 +1,132 @@
+"""Results as people read them in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ml.stages.runner import StageRun
+from ml.stages.summary import PredictionSummary, Summary, VersionSummary
+
+_COLOURS = {
+    "PASS": "green",
+    "FAIL": "red",
+    "INVALID": "red",
+    "INSUFFICIENT": "yellow",
+    "champion": "green",
+    "canary": "cyan",
+    "rejected": "red",
+    "success": "green",
+    "failed": "red",
+    "running": "cyan",
+    "skipped": "yellow",
+}
+
+
+def colour(word: str) -> Text:
+    """The word in the colour of what it means."""
+    return Text(word, style=_COLOURS.get(word, ""))
+
+
+def stage_run(ran: StageRun) -> RenderableType:
+    """A stage's result: a line with its cost, then a line for each thing that it says."""
+    plain = ran.to_plain()["result"]
+    title = f"[bold]{ran.stage}[/]  {ran.seconds:.1f} s, peak {ran.peak_mib:,.0f} MiB"
+    table = Table.grid(padding=(0, 2))
+    for name, value in plain.items():
+        if name == "gates":
+            continue
+        table.add_row(f"  {name.replace('_', ' ')}", Text(_short(value)))
+    parts: list[RenderableType] = [Text.from_markup(title), table]
+    if "gates" in plain:
+        parts.append(gate_table(plain["gates"]))
+    return Group(*parts)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        items = [f"{key} {_short(item)}" for key, item in value.items()]
+        shown = ", ".join(items[:6])
+        return f"{shown}, … {len(items)} in all" if len(items) > 6 else shown or "none"
+    if isinstance(value, list):
+        shown = ", ".join(map(str, value[:3]))
+        return f"{shown}, … {len(value)} in all" if len(value) > 3 else shown or "none"
+    if isinstance(value, str) and len(value) == 64:
+        return value[:16]
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if type(value) is int else str(value)
+
+
+def gate_table(gates: list[Mapping[str, Any]]) -> Table:
+    """One row for each gate: threshold, value with its bounds, verdict, reason."""
+    table = Table("gate", "threshold", "value", "one-sided 95 % bounds", "verdict", "reason", box=None)
+    for gate in gates:
+        estimate = gate["estimate"]
+        figures = [estimate[name] for name in ("value", "lower", "upper")]
+        value, lower, upper = ("-" if f is None else f"{f:+.4f}" for f in figures)
+        verdict = colour(str(gate["verdict"]))
+        table.add_row(
+            gate["name"], gate["threshold"], value, f"{lower} {upper}", verdict, gate["reason"]
+        )
+    return table
+
+
+def summary(found: Summary) -> RenderableType:
+    """Data, versions with gates, predictions."""
+    parts: list[RenderableType] = [_tables(found)]
+    for version in found.versions:
+        parts += [Text(""), _version(version)]
+    if not found.versions:
+        parts.append(Text("\nno model yet: flightline train " + found.slug))
+    if found.predictions:
+        parts += [Text(""), _predictions(found.predictions)]
+    return Group(*parts)
+
+
+def _tables(found: Summary) -> Table:
+    table = Table("table", "rows", "quarantined", "from", "to", box=None, title_justify="left")
+    for row in found.tables:
+        table.add_row(
+            row.name, f"{row.rows:,}", f"{row.quarantined:,}", row.first or "snapshot", row.last
+        )
+    return table
+
+
+def _version(row: VersionSummary) -> RenderableType:
+    version, tags = row.version, row.version.tags
+    alias = ", ".join(version.aliases) or "no alias"
+    line = Text.assemble(
+        (f"version {version.version}", "bold"),
+        f"  trained as of {tags.get('as_of', '?')[:10]}  ",
+        (alias, _COLOURS.get(alias, "")),
+    )
+    shown = [f"{k}={v}" for k, v in sorted(tags.items()) if k.startswith("release.")]
+    parts: list[RenderableType] = [line, Text("  " + "  ".join(_shorten(shown)), style="dim")]
+    if row.evidence:
+        parts.append(gate_table(row.evidence["gates"]))
+        if row.evidence["champion"] is None:
+            parts.append(Text("  the first model: there was no champion to compare it with"))
+    return Group(*parts)
+
+
+def _shorten(tags: list[str]) -> list[str]:
+    return [tag if len(tag) < 60 else f"{tag[:48]}…" for tag in tags]
+
+
+def _predictions(found: PredictionSummary) -> RenderableType:
+    served = ", ".join(f"{count:,} by the {alias}" for alias, count in found.served.items())
+    means = ", ".join(f"{alias} {mean:.3f}" for alias, mean in found.mean_scores.items())
+    return Text(
+        f"predictions of {found.key} (release {found.revision}): {served}; mean score {means}"
+    )
+
+
+def console() -> Console:
+    """Standard output; plain and wide where it is not a terminal."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
