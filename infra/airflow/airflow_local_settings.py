@@ -13,17 +13,33 @@ __all__: list[str] = []  # Airflow copies public names into its own settings: gi
 
 sqlite_connect_args = {"timeout": 30}  # seconds to wait for a lock; the default of 5 lost tasks
 
+# Libraries only: a change of the platform's own code must not need a restart.
 PRELOADED = (
     "pandas",
+    "pyarrow.csv",
+    "pyarrow.parquet",
     "duckdb",
     "dataframely",
     "sklearn.pipeline",
     "lightgbm",
-    "matplotlib.pyplot",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "pydantic_settings",
     "mlflow",
     "mlflow.lightgbm",
+    "mlflow.data.meta_dataset",
+    "mlflow.pyfunc",
+    "mlflow.store.artifact.local_artifact_repo",
+    "mlflow.store.model_registry.rest_store",
+    "mlflow.store.tracking.rest_store",
     "feast",
+    "feast.infra.data_sources.mlflow.auth",  # MLflow's first request looks for Feast's headers
+    "feast.infra.offline_stores.duckdb",
+    "feast.infra.online_stores.sqlite",
+    "feast.infra.registry.sql",
     "dbt.cli.main",
+    "dbt.adapters.duckdb",
+    "dbt.task.build",
 )
 
 if sys.argv[1:2] == ["scheduler"]:

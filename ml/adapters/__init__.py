@@ -8,7 +8,7 @@ import time
 
 _BEFORE_IMPORTS = {
     "TZ": "UTC",  # Feast's SQLite store writes times as the process's zone reads them
-    "OMP_WAIT_POLICY": "passive",  # spinning OpenMP threads cost ten times the CPU on a busy machine
+    "OMP_WAIT_POLICY": "passive",  # spinning OpenMP threads cost ten times the CPU if it is busy
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default retries a dead server for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",

@@ -97,15 +97,16 @@ class AsofDuckDBOfflineStore(DuckDBOfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The newest row of each key in `[start_date, end_date]`; a correction beats its original."""
+        """The newest row of each key in this stretch of time; a correction beats its original."""
         newest = [c for c in (timestamp_field, created_timestamp_column) if c]
         columns = ", ".join(map(_name, join_key_columns + feature_name_columns + newest))
         order = ", ".join(f"{_name(column)} desc nulls last" for column in newest)
         time = f"{_name(timestamp_field)}::timestamptz"
         return _DuckDBJob(
             f"select {columns} from {_scan(config, data_source)} where {time} between "
-            f"timestamptz {_text(start_date)} and timestamptz {_text(end_date)} qualify row_number() "
-            f"over (partition by {', '.join(map(_name, join_key_columns))} order by {order}) = 1",
+            f"timestamptz {_text(start_date)} and timestamptz {_text(end_date)} "
+            f"qualify row_number() over ("
+            f"partition by {', '.join(map(_name, join_key_columns))} order by {order}) = 1",
             config,
         )
 
@@ -210,7 +211,9 @@ def _asof_sql(
             fresh = f"f{number}.__at >= e.{_name(time_column)} - interval '{seconds} seconds'"
         for feature in features:
             name = f"{view.name}__{feature}" if full_names else feature
-            columns.append(f"case when {fresh} then f{number}.{_name(feature)} end as {_name(name)}")
+            columns.append(
+                f"case when {fresh} then f{number}.{_name(feature)} end as {_name(name)}"
+            )
     return f"select {', '.join(columns)} from __events e {' '.join(joins)} order by e.__row"
 
 

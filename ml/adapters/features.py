@@ -107,7 +107,7 @@ class FeastFeatures:
                 repair=f"run: flightline transform {self.spec.slug} …",
             )
         newest = max(files.glob("*/*.parquet"))
-        described = duckdb.sql(f"describe select * from read_parquet('{newest}')").fetchall()
+        described = duckdb.execute(f"describe select * from read_parquet('{newest}')").fetchall()
         stored = {name: kind for name, kind, *_ in described}
         for field in view.features:
             kinds = _STORED_AS.get(str(field.dtype), ())
@@ -138,7 +138,8 @@ class FeastFeatures:
         }
         entities = events[sorted(keys)].assign(event_timestamp=events[decided_at])
         job = self._store.get_historical_features(
-            entities, features=self._store.get_feature_service(self._service.name),
+            entities,
+            features=self._store.get_feature_service(self._service.name),
             full_feature_names=True,
         )
         found = job.to_df()

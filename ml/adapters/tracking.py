@@ -173,7 +173,9 @@ class MlflowTracking:
         with warnings.catch_warnings(action="ignore"):  # two resolvers of the same kind answer
             source = resolve_dataset_source(str(run.dataset_path))
         # MLflow's own digest reads the first 10,000 rows only; its limit is 36 characters.
-        dataset = MetaDataset(source, name="training_set", digest=run.dataset_digest[:32])
+        dataset = MetaDataset(  # type: ignore[abstract]  # concrete at run time
+            source, name="training_set", digest=run.dataset_digest[:32]
+        )
         mlflow.log_input(dataset, context="training")
 
     def _log_model(self, run: TrainedRun) -> None:

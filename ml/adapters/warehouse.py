@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -56,31 +55,26 @@ class DuckDBWarehouse:
         from dbt.cli.main import dbtRunner
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        first, last = partitions[0], partitions[-1]
-        variables = {
-            "first_key": first.key,
-            "last_key": last.key,
-            "start_at": first.start.isoformat(),
-            "end_at": last.end.isoformat(),
-        }
         project = str(self.settings.dbt_project)
         os.environ.update(self.environment())
-        result = dbtRunner().invoke(
-            ["--quiet", "--no-use-colors", "build", "--vars", json.dumps(variables)]
-            + ["--project-dir", project, "--profiles-dir", project]
-        )
+        folders = ["--project-dir", project, "--profiles-dir", project]
+        # Naive UTC, which is what these flags of dbt are; vars would make it parse everything anew.
+        start, end = (f"{time:%Y-%m-%dT%H:%M:%S}" for time in (partitions[0].start, partitions[-1].end))
+        window = ["--event-time-start", start, "--event-time-end", end]
+        result = dbtRunner().invoke(["--quiet", "--no-use-colors", "build", *window, *folders])
         DuckDBConnectionManager.close_all_connections()  # or the file stays locked in this process
         if result.exception:
             raise DataError(
                 f"dbt could not build {self.spec.slug}: {result.exception}",
                 repair=f"read {self.logs / 'dbt.log'}",
             ) from result.exception
-        nodes = {r.node.name: (str(r.status), float(r.execution_time)) for r in result.result}
+        built: Any = result.result  # dbt types it for all of its commands together
+        nodes = {r.node.name: (str(r.status), float(r.execution_time)) for r in built}
         if not result.success:
-            self._fail(result.result)
+            self._fail(built)
         return BuildResult(nodes)
 
-    def _fail(self, results: Sequence) -> None:
+    def _fail(self, results: Sequence[Any]) -> None:
         failed = [r for r in results if r.status in ("fail", "error")]
         lines = [f"{r.node.name}: {r.message or r.status}" for r in failed]
         raise DataError(
@@ -116,8 +110,9 @@ class DuckDBWarehouse:
     def events(self, partitions: Sequence[Partition]) -> pd.DataFrame:
         order = f"{self.spec.decided_at}, {self.spec.key}"
         with self._connect() as connection:
-            return connection.sql(
+            frame: pd.DataFrame = connection.sql(
                 f"select * from {self.spec.mart} where partition_key between ? and ?"
                 f" order by {order}",
                 params=[partitions[0].key, partitions[-1].key],
             ).df()
+            return frame

@@ -90,9 +90,7 @@ def ceiling_gate(name: str, estimate: Estimate, *, maximum: float) -> GateResult
     return GateResult(name, verdict, threshold, reason, estimate)
 
 
-def better_gate(
-    name: str, estimate: Estimate, *, margin: float, minimum_gain: float
-) -> GateResult:
+def better_gate(name: str, estimate: Estimate, *, margin: float, minimum_gain: float) -> GateResult:
     """Is the challenger better than the champion?
 
     Args:

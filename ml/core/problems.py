@@ -40,7 +40,8 @@ def row_loss(problem: ProblemType, label: Floats, prediction: Floats) -> Floats:
     else:
         chosen = np.where(label == 1, prediction, 1 - prediction)
     # np.clip keeps NaN, so a NaN score stays visible as a NaN loss.
-    return -np.log(np.clip(chosen, _CLIP, 1 - _CLIP))
+    loss: Floats = -np.log(np.clip(chosen, _CLIP, 1 - _CLIP))
+    return loss
 
 
 def base_rate_prediction(problem: ProblemType, label: Floats) -> Floats:

@@ -22,7 +22,7 @@ from ml.render import colour, console
 from ml.settings import Settings
 from ml.use_cases import available, load_spec
 
-_POLL_SECONDS = 0.3
+_POLL_SECONDS = 0.15
 _LOG_LINES = 12
 _LATE = datetime.max.replace(tzinfo=UTC)
 _DONE = {"success", "failed", "skipped", "upstream_failed"}

@@ -66,7 +66,11 @@ _TIMING = {
         "TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "ORPHANED_TASKS_CHECK_INTERVAL": "30",
     },
-    "WORKERS": {"EXECUTION_API_TIMEOUT": "30"},
+    "WORKERS": {
+        "EXECUTION_API_TIMEOUT": "30",
+        # A task that closes its sockets a moment before it exits is noticed only at the next beat.
+        "MIN_HEARTBEAT_INTERVAL": "1",
+    },
     "DAG_PROCESSOR": {"REFRESH_INTERVAL": "5", "MIN_FILE_PROCESS_INTERVAL": "60"},
 }
 

@@ -21,9 +21,7 @@ def run_step(slug: str, step: Step, *, where: Settings | None = None) -> Iterato
         FlightlineError: from the stage that failed; what ran before it stays.
     """
     source = Source.REPLAY if step.job is Job.HISTORY else Source.SCORE
-    arguments = Arguments(
-        first=step.first, last=step.last, as_of=step.as_of, source=source.value
-    )
+    arguments = Arguments(first=step.first, last=step.last, as_of=step.as_of, source=source.value)
     for stage in step.job.stages:
         try:
             ran = run_stage(stage, slug, arguments, where=where)

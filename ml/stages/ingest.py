@@ -98,9 +98,7 @@ def _with_reasons(failure: dy.FailureInfo) -> pl.DataFrame:
     return details.with_columns(reasons=reasons).select(*invalid.columns, "reasons")
 
 
-def _quarantine(
-    platform: Platform, table: Table, rows: pl.DataFrame, bad: pl.DataFrame
-) -> None:
+def _quarantine(platform: Platform, table: Table, rows: pl.DataFrame, bad: pl.DataFrame) -> None:
     spec = platform.spec
     for (key,), delivered in rows.group_by("partition_key", maintain_order=True):
         rejected = bad.filter(pl.col("partition_key") == key)

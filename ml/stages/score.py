@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +66,7 @@ def run(platform: Platform, *, partitions: Sequence[Partition], source: Source) 
     everything = pd.concat(logs) if logs else pd.DataFrame({"served": [], "score": []})
     return ScoreResult(
         partitions=len(answerable),
-        rows=everything["served"].value_counts().to_dict(),
+        rows={str(by): int(n) for by, n in everything["served"].value_counts().items()},
         skipped=skipped,
         mean_score=float(everything["score"].mean()),
         digests={log["partition_key"][0]: _digest(log) for log in logs},
@@ -148,7 +148,7 @@ def _predict(
     return _Prediction(score, (time.perf_counter() - start) / len(rows) * 1e6, None)
 
 
-def _features(row: Mapping[str, float]) -> tuple[str, str, list[str]]:
-    values = {name: None if np.isnan(value) else float(value) for name, value in row.items()}
+def _features(row: Mapping[Hashable, float]) -> tuple[str, str, list[str]]:
+    values = {str(name): None if np.isnan(value) else float(value) for name, value in row.items()}
     text, digest = features_json(values)
     return text, digest, ["missing_features"] if None in values.values() else []

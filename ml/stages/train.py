@@ -188,9 +188,7 @@ def _boost(
         dict(parameters),
         train,
         plan.max_rounds,
-        valid_sets=[
-            train.create_valid(select[columns].to_numpy(), label_values(platform, select))
-        ],
+        valid_sets=[train.create_valid(select[columns].to_numpy(), label_values(platform, select))],
         valid_names=["select"],
         callbacks=[
             lightgbm.early_stopping(plan.early_stopping_rounds, verbose=False),

