@@ -136,3 +136,43 @@ def test_the_newest_request_says_as_of_what_to_train() -> None:
     assert _requested({"asset": events}) == {"as_of": "2013-07-01"}
     assert _requested(None) == {} and _requested({"asset": []}) == {}
     assert _requested({"asset": [SimpleNamespace(timestamp=1, extra=None)]}) == {}
+
+
+CADENCES = {
+    "hour": ("2020-01-01T00Z", "2020-12-31T23Z", "30 * * * *"),
+    "day": ("2020-01-01", "2020-12-31", "0 0 * * *"),
+    "week": ("2020-01-06", "2020-12-28", "0 0 * * 1"),
+    "month": ("2020-01", "2020-12", "0 0 1 * *"),
+}
+
+
+@pytest.mark.parametrize("cadence", CADENCES)
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_every_cadence_gets_a_calendar_with_its_own_keys(
+    monkeypatch: pytest.MonkeyPatch, cadence: str, zone: str
+) -> None:
+    """A run just after a partition has closed is for that partition, also where clocks change."""
+    import pendulum
+    from orchestration import builders
+    from support import small_spec
+
+    from ml.core.partitions import Cadence
+    from ml.core.spec import Coverage, Schedules
+
+    first, last, cron = CADENCES[cadence]
+    spec = small_spec(
+        cadence=Cadence(cadence),
+        zone=zone,
+        coverage=Coverage(first=first, last=last),
+        schedules=Schedules(partition=cron),
+    )
+    monkeypatch.setattr(builders, "load_spec", lambda _: spec)
+    timetable: Any = builders.build_daily("toy", doc="").timetable
+    run, wrong = pendulum.datetime(2020, 2, 20, tz="UTC"), []
+    for _ in range(60):
+        run = timetable._get_next(run)
+        _, key = timetable._get_partition_info(run_date=run)
+        closed = spec.calendar.before(spec.calendar.containing(run))
+        if key != closed.key:
+            wrong.append((str(run), key, closed.key))
+    assert wrong == []

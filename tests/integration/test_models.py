@@ -140,6 +140,21 @@ def test_another_seed_or_code_is_another_run(
     assert (other.model_digest == chain.first.model_digest) == (change == "code")
 
 
+def test_a_training_that_was_killed_is_closed_and_done_anew(
+    broken: Broken, chain: Any, spec: UseCase
+) -> None:
+    import mlflow
+
+    platform = dataclasses.replace(broken(), code_digest="1" * 64)
+    client = mlflow.MlflowClient(platform.registry.uri, platform.registry.uri)  # type: ignore[attr-defined]  # the adapter's
+    first = train.run(platform, as_of=spec.as_of("2013-03-01"))
+    client.update_run(first.run_id, status="RUNNING")
+    again = train.run(platform, as_of=spec.as_of("2013-03-01"))
+    assert again.is_new and again.run_id != first.run_id
+    assert again.model_digest == first.model_digest
+    assert client.get_run(first.run_id).info.status == "KILLED"
+
+
 def training_set(platform: Platform, digest: str) -> pd.DataFrame:
     return pd.read_parquet(platform.training_sets / f"{digest[:32]}.parquet")
 
@@ -349,6 +364,20 @@ def test_fault_a_holdout_that_is_not_in_the_warehouse_is_bad_data(broken: Broken
         connection.execute("delete from fct_flights where partition_key = '2013-03-10'")
     with pytest.raises(DataError, match="2013-03-10"):
         validate.run(platform, version=2)
+
+
+def test_fault_a_spec_that_changed_in_between_does_not_judge_on_rows_that_were_learned(
+    broken: Broken, chain: Any, spec: UseCase
+) -> None:
+    """A longer holdout than at the training reaches back into the select and fit windows."""
+    platform = broken(spec.model_copy(update={"holdout_partitions": 28}))
+    seen = set(training_set(chain.platform, chain.second.dataset_digest)["partition_key"])
+    try:
+        validate.run(platform, version=2)
+    except (ConfigError, DataError):
+        return
+    evidence = platform.tracking.evidence(chain.second.run_id)
+    assert evidence is not None and evidence["holdout"]["first"] > max(seen)
 
 
 def test_a_version_that_does_not_exist_names_those_that_do(chain: Any) -> None:
