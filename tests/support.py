@@ -97,10 +97,19 @@ def living_in(home: Path) -> Iterator[Settings]:
             settings.cache_clear()
 
 
+def forget_artifacts() -> None:
+    """MLflow remembers a run's folder by its id for the whole process; a copied home has the same ids."""
+    from mlflow.tracking._tracking_service import utils
+
+    utils._artifact_repos_cache.clear()
+
+
 def platform_at(home: Path, spec: UseCase | None = None, **fields: Any) -> Platform:
     """A platform in `home`, bound to it for good, so that several can live in one process."""
-    spec = spec or short_spec()
     from ml.adapters import connect
+
+    spec = spec or short_spec()
+    forget_artifacts()
 
     with living_in(home) as where, patch.object(connect, "load_spec", lambda _: spec):
         where = where.model_copy(update=fields)

@@ -28,6 +28,7 @@ def run(stage: str, slug: str, **arguments: Any) -> dict[str, Any]:
     try:
         ran = run_stage(stage, slug, Arguments(**arguments)).to_plain()
     except (OutOfCoverage, GateRejected) as error:
+        print(error)  # Airflow keeps the reason of a skip in a field that a plain log does not show
         raise AirflowSkipException(str(error)) from error
     except TransientError:
         raise

@@ -12,15 +12,19 @@ _SUFFIXES = {".py", ".sql", ".yml", ".yaml", ".csv"}
 
 
 def code_digest(slug: str) -> str:
-    """SHA-256 over every file that can change a model of this use case, 64 digits."""
-    roots = ["ml/core", "ml/adapters", "ml/stages", f"ml/use_cases/{slug}", "dbt_project/macros"]
-    roots += [f"dbt_project/models/{slug}", f"dbt_project/seeds/{slug}", f"feature_repo/{slug}"]
+    """SHA-256 over every file that can change a model of this use case, 64 digits.
+
+    The lock file is among them: another version of a library may give another model.
+    """
+    folders = ["ml/core", "ml/adapters", "ml/stages", f"ml/use_cases/{slug}", "dbt_project/macros"]
+    folders += [f"dbt_project/models/{slug}", f"dbt_project/seeds/{slug}", f"feature_repo/{slug}"]
+    single = ["feature_repo/sources.py", "dbt_project/dbt_project.yml", "uv.lock"]
+    found = [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*"))]
+    files = [path for path in found if path.suffix in _SUFFIXES]
+    files += [REPOSITORY / name for name in single if (REPOSITORY / name).exists()]
     digest = sha256()
-    for root in roots:
-        for path in sorted((REPOSITORY / root).rglob("*")):
-            if path.suffix in _SUFFIXES:
-                name = path.relative_to(REPOSITORY).as_posix()
-                digest.update(f"{name}={file_digest(path)};".encode())
+    for path in files:
+        digest.update(f"{path.relative_to(REPOSITORY).as_posix()}={file_digest(path)};".encode())
     return digest.hexdigest()
 
 

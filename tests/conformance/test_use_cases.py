@@ -136,9 +136,7 @@ def test_the_feature_service_has_the_views_of_the_spec(
     assert views == set(spec.features.tables)
 
 
-def test_feature_views_are_fit_for_serving(
-    spec: UseCase, definitions: Mapping[str, Any]
-) -> None:
+def test_feature_views_are_fit_for_serving(spec: UseCase, definitions: Mapping[str, Any]) -> None:
     from feast import FeatureView
 
     for view in (d for d in definitions.values() if isinstance(d, FeatureView)):
@@ -188,9 +186,7 @@ def test_dag_files_exist_and_are_the_right_ones(spec: UseCase) -> None:
 
 
 @pytest.fixture
-def parse(
-    spec: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Any]:
+def parse(spec: UseCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Parses a copy of the dbt project for this use case alone; returns the names of its nodes."""
     from dbt.cli.main import dbtRunner
 

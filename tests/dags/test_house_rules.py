@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("airflow")
 
 DAGS = ROOT / "dags"
-HEAVY = {"mlflow", "feast", "pandas", "lightgbm", "duckdb", "dbt", "polars", "sklearn", "dataframely"}
+HEAVY = {
+    "mlflow",
+    "feast",
+    "pandas",
+    "lightgbm",
+    "duckdb",
+    "dbt",
+    "polars",
+    "sklearn",
+    "dataframely",
+}
 JOBS = ("daily", "hourly", "weekly", "monthly", "history", "retrain", "monitor")
 RUNBOOK = ("Makes", "Owner", "Impact", "A rerun", "When it fails")
 FILES = sorted(path for path in DAGS.glob("*.py"))
@@ -332,7 +342,9 @@ def test_the_rules_over_sources_find_planted_faults(
 
 def test_imports_inside_a_task_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "good.py"
-    path.write_text("def f():\n    import mlflow\n    from datetime import datetime\n    datetime.now()")
+    path.write_text(
+        "def f():\n    import mlflow\n    from datetime import datetime\n    datetime.now()"
+    )
     assert heavy_imports(path) == [] and looks_around(path) == []
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import copy_home, platform_at, short_spec
+from support import copy_home, forget_artifacts, platform_at, short_spec
 
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
@@ -80,6 +80,11 @@ def chain(
         (promoted[0], promoted[1]),
         scored,
     )
+
+
+@pytest.fixture(autouse=True)
+def _own_artifacts() -> None:
+    forget_artifacts()
 
 
 @pytest.fixture

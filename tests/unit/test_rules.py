@@ -111,7 +111,11 @@ def clocks(path: Path) -> list[str]:
         function = node.func
         if isinstance(function, ast.Attribute):
             owner = ast.unparse(function.value)
-            if function.attr in CLOCKS and owner.split(".")[-1] in {"datetime", "date", "Timestamp"}:
+            if function.attr in CLOCKS and owner.split(".")[-1] in {
+                "datetime",
+                "date",
+                "Timestamp",
+            }:
                 found.append(f"line {node.lineno}: {owner}.{function.attr}()")
             if function.attr in WALL_CLOCKS and owner == "time":
                 found.append(f"line {node.lineno}: time.{function.attr}()")

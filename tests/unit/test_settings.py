@@ -37,9 +37,7 @@ def test_a_bad_value_names_the_variable_and_the_value(
     assert value in str(caught.value) and f"set or unset {name}" in str(caught.value)
 
 
-def test_a_relative_home_becomes_absolute(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_relative_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Airflow refuses a relative one, and every process has its own working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLOPS_HOME", "here")

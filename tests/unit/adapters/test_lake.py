@@ -43,7 +43,11 @@ def test_the_same_rows_have_the_same_digest_in_another_place(
 ) -> None:
     other = LocalLake(tmp_path / "other", "toy")
     digests = [place.write("raw", "events", "k", rows(1, 2)) for place in (lake, other)]
-    assert digests[0] == digests[1] == file_digest(tmp_path / "raw/toy/events/partition_key=k/data.parquet")
+    assert (
+        digests[0]
+        == digests[1]
+        == file_digest(tmp_path / "raw/toy/events/partition_key=k/data.parquet")
+    )
     assert lake.digest("raw", "events") == other.digest("raw", "events")
 
 

@@ -10,7 +10,9 @@ import pytest
 
 from ml.core.digests import frame_digest, json_digest
 
-FRAME = pd.DataFrame({"a": [1.0, None], "b": ["x", None], "t": [datetime(2013, 1, 1, tzinfo=UTC)] * 2})
+FRAME = pd.DataFrame(
+    {"a": [1.0, None], "b": ["x", None], "t": [datetime(2013, 1, 1, tzinfo=UTC)] * 2}
+)
 
 
 @pytest.mark.parametrize(

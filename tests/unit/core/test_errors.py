@@ -45,5 +45,7 @@ def test_every_error_is_listed_in_the_table_of_the_module() -> None:
     kinds = [v for v in vars(errors).values() if isinstance(v, type)]
     for kind in kinds:
         if issubclass(kind, FlightlineError) and kind is not FlightlineError:
-            row = next(line for line in (errors.__doc__ or "").splitlines() if kind.__name__ in line)
+            row = next(
+                line for line in (errors.__doc__ or "").splitlines() if kind.__name__ in line
+            )
             assert f"| {kind.exit_code} " in row

@@ -61,9 +61,7 @@ def test_a_row_has_the_same_id_until_the_release_changes() -> None:
     assert len(ids | {request_id("other", "k", 1)}) == 4
 
 
-@given(
-    st.dictionaries(st.text(max_size=8), st.none() | st.floats(-1e6, 1e6) | st.text(max_size=5))
-)
+@given(st.dictionaries(st.text(max_size=8), st.none() | st.floats(-1e6, 1e6) | st.text(max_size=5)))
 def test_feature_values_are_canonical(values: dict[str, float | str | None]) -> None:
     text, digest = features_json(values)
     again, same = features_json(dict(reversed(values.items())))
