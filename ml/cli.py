@@ -119,7 +119,9 @@ def score(
     slug: Slug,
     first: First,
     last: Last = "",
-    source: Annotated[str, typer.Option(help="score: its own day; replay: from history.")] = "score",
+    source: Annotated[
+        str, typer.Option(help="score: its own day; replay: from history.")
+    ] = "score",
     as_json: Json = False,
 ) -> None:
     """Champion and canary on the events of a partition → prediction log.

@@ -65,7 +65,9 @@ def _short(value: Any) -> str:
 
 def gate_table(gates: list[Mapping[str, Any]]) -> Table:
     """One row for each gate: threshold, value with its bounds, verdict, reason."""
-    table = Table("gate", "threshold", "value", "one-sided 95 % bounds", "verdict", "reason", box=None)
+    table = Table(
+        "gate", "threshold", "value", "one-sided 95 % bounds", "verdict", "reason", box=None
+    )
     for gate in gates:
         estimate = gate["estimate"]
         figures = [estimate[name] for name in ("value", "lower", "upper")]

@@ -19,7 +19,7 @@ from airflow.sdk import (
 )
 from airflow.sdk.exceptions import AirflowFailException
 
-from ml.core.prediction_log import Source
+from ml.core.prediction_source import Source
 from ml.core.spec import UseCase
 from ml.use_cases import load_spec
 from orchestration import stages

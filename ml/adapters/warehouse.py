@@ -59,7 +59,9 @@ class DuckDBWarehouse:
         os.environ.update(self.environment())
         folders = ["--project-dir", project, "--profiles-dir", project]
         # Naive UTC, which is what these flags of dbt are; vars would make it parse everything anew.
-        start, end = (f"{time:%Y-%m-%dT%H:%M:%S}" for time in (partitions[0].start, partitions[-1].end))
+        start, end = (
+            f"{time:%Y-%m-%dT%H:%M:%S}" for time in (partitions[0].start, partitions[-1].end)
+        )
         window = ["--event-time-start", start, "--event-time-end", end]
         result = dbtRunner().invoke(["--quiet", "--no-use-colors", "build", *window, *folders])
         DuckDBConnectionManager.close_all_connections()  # or the file stays locked in this process

@@ -7,19 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from enum import StrEnum
 from hashlib import sha256
 
 import pyarrow as pa
-
-
-class Source(StrEnum):
-    """Where a prediction was made."""
-
-    SCORE = "score"  # a partition on its own day
-    REPLAY = "replay"  # a range of past partitions
-    SERVER = "server"  # a request to the model server
-
 
 _UTC = pa.timestamp("us", tz="UTC")
 

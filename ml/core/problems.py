@@ -1,14 +1,8 @@
-"""Problem types and the per-row losses that candidates are judged by."""
+"""Problem types. Light: every Dag file reads it through the spec at each parse."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
-_CLIP = 1e-6  # a probability of exactly 0 or 1 would make one row decide a whole comparison
 
 
 class ProblemType(StrEnum):
@@ -21,38 +15,3 @@ class ProblemType(StrEnum):
     @property
     def loss_name(self) -> str:
         return "squared_error" if self is ProblemType.REGRESSION else "log_loss"
-
-
-def row_loss(problem: ProblemType, label: Floats, prediction: Floats) -> Floats:
-    """Loss of each row, in nats (classification) or squared label units (regression).
-
-    Args:
-        label: shape (n,): 0 or 1, the class index, or the value.
-        prediction: shape (n,): probability of class 1, or the value; (n, classes) for multiclass.
-
-    >>> row_loss(ProblemType.BINARY, np.array([1.0, 0.0]), np.array([0.5, 0.5])).round(3)
-    array([0.693, 0.693])
-    """
-    if problem is ProblemType.REGRESSION:
-        return (label - prediction) ** 2
-    if problem is ProblemType.MULTICLASS:
-        chosen = prediction[np.arange(len(label)), label.astype(int)]
-    else:
-        chosen = np.where(label == 1, prediction, 1 - prediction)
-    # np.clip keeps NaN, so a NaN score stays visible as a NaN loss.
-    loss: Floats = -np.log(np.clip(chosen, _CLIP, 1 - _CLIP))
-    return loss
-
-
-def base_rate_prediction(problem: ProblemType, label: Floats) -> Floats:
-    """The constant that a model must beat, learned from the labels of the fit window.
-
-    Returns:
-        Shape (1,): the share of positives or the mean; shape (1, classes) for multiclass.
-
-    >>> base_rate_prediction(ProblemType.BINARY, np.array([0.0, 0.0, 0.0, 1.0]))
-    array([0.25])
-    """
-    if problem is ProblemType.MULTICLASS:
-        return (np.bincount(label.astype(int)) / len(label))[None, :]
-    return np.array([label.mean()])

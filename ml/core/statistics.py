@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.core.problems import Floats
+from ml.core.losses import Floats
 
 
 @dataclass(frozen=True)

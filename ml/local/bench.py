@@ -150,7 +150,9 @@ def main() -> None:
         seconds, pss_mib, orchestrated = through_airflow(slug, Path(folder) / "airflow")
     out.print(_table(orchestrated, bare))
     stages = sum(cost.seconds for cost in bare.values())
-    out.print(f"through Airflow        {seconds:6.1f} s, {pss_mib:,.0f} MiB peak PSS of all processes")
+    out.print(
+        f"through Airflow        {seconds:6.1f} s, {pss_mib:,.0f} MiB peak PSS of all processes"
+    )
     out.print(f"in one process         {bare_seconds:6.1f} s, of which stages {stages:.1f} s")
     out.print(f"[bold]ratio                  {seconds / bare_seconds:6.2f}[/]  (aim {_AIM})")
     out.print(f"ratio without imports  {seconds / stages:6.2f}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ml.core.errors import GateRejected
-from ml.core.prediction_log import Source
+from ml.core.prediction_source import Source
 from ml.core.story import Job, Step
 from ml.settings import Settings
 from ml.stages.runner import Arguments, StageRun, run_stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from ml.core.problems import Floats
+from ml.core.losses import Floats
 
 
 def calibration(label: Floats, prediction: Floats, *, title: str, bins: int = 15) -> Figure:

@@ -12,7 +12,7 @@ from typing import Any
 from ml.adapters.connect import connect
 from ml.adapters.files import exclusive
 from ml.core.ports import Platform
-from ml.core.prediction_log import Source
+from ml.core.prediction_source import Source
 from ml.settings import Settings, settings
 from ml.stages import ingest, materialize, promote, score, train, transform, validate
 from ml.stages.meter import Meter

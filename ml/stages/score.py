@@ -14,7 +14,8 @@ from ml.core.digests import frame_digest
 from ml.core.names import CANARY, CHAMPION
 from ml.core.partitions import Partition
 from ml.core.ports import Model, Platform
-from ml.core.prediction_log import PREDICTION_LOG, Source, features_json, request_id
+from ml.core.prediction_log import PREDICTION_LOG, features_json, request_id
+from ml.core.prediction_source import Source
 from ml.core.release import Release, in_force_at
 from ml.core.router import key_hash
 from ml.stages.examples import model_columns, read_examples

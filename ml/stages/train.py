@@ -15,8 +15,9 @@ import pandas as pd
 from ml.adapters.files import replacing
 from ml.core.digests import frame_digest, json_digest
 from ml.core.errors import DataError
+from ml.core.losses import base_rate_prediction, row_loss
 from ml.core.ports import Platform, TrainedRun
-from ml.core.problems import ProblemType, base_rate_prediction, row_loss
+from ml.core.problems import ProblemType
 from ml.core.statistics import clustered_auc, clustered_ratio
 from ml.core.windows import Windows
 from ml.stages import plots

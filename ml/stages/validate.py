@@ -13,8 +13,9 @@ import pandas as pd
 from ml.core.digests import frame_digest, json_digest
 from ml.core.errors import ConfigError, DataError
 from ml.core.gates import Decision, GateResult, better_gate, ceiling_gate, decide, floor_gate
+from ml.core.losses import row_loss
 from ml.core.ports import ModelVersion, Platform
-from ml.core.problems import ProblemType, row_loss
+from ml.core.problems import ProblemType
 from ml.core.release import opponent_of
 from ml.core.statistics import MISSING, clustered_auc, clustered_mean, clustered_ratio
 from ml.stages.examples import label_values, read_examples, with_label
