@@ -1,7 +1,7 @@
 """The environment of every test, set before the first import of Airflow, Feast or `ml.settings`.
 
-Under pytest-xdist the workers inherit one `MLOPS_HOME` and each has its own Airflow folder; fixtures
-that cost seconds are built once because their tests share an `xdist_group` (`--dist loadgroup`).
+Under pytest-xdist the workers inherit one `MLOPS_HOME` and each has its own Airflow folder.
+Fixtures that cost seconds are built once: their tests share an `xdist_group` (`--dist loadgroup`).
 """
 
 from __future__ import annotations

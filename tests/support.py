@@ -1,17 +1,18 @@
-"""What tests of several folders share: small specs, platforms in homes of their own, copies of homes."""
+"""What tests of several folders share: small specs, platforms in own homes, copies of homes."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
 import shutil
 import sqlite3
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+import pandas as pd
+import pyarrow as pa
 
 from ml.core.partitions import Cadence
 from ml.core.ports import Platform
@@ -26,7 +27,7 @@ from ml.core.spec import (
     Table,
     UseCase,
 )
-from ml.settings import Settings, settings
+from ml.settings import Settings
 from ml.use_cases import load_spec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,39 +87,40 @@ def short_spec() -> UseCase:
     )
 
 
-@contextmanager
-def living_in(home: Path) -> Iterator[Settings]:
-    """Run a block with this home: Feast definitions read it from the process's settings."""
-    with patch.dict(os.environ, MLOPS_HOME=str(home)):
-        settings.cache_clear()
-        try:
-            yield settings()
-        finally:
-            settings.cache_clear()
-
-
 def forget_artifacts() -> None:
-    """MLflow remembers a run's folder by its id for the whole process; a copied home has the same ids."""
+    """MLflow keeps each run's folder by its id for the process; a copied home has the same ids."""
     from mlflow.tracking._tracking_service import utils
 
     utils._artifact_repos_cache.clear()
 
 
 def platform_at(home: Path, spec: UseCase | None = None, **fields: Any) -> Platform:
-    """A platform in `home`, bound to it for good, so that several can live in one process."""
+    """A platform in `home`; several can live in one process."""
     from ml.adapters import connect
 
     spec = spec or short_spec()
     forget_artifacts()
+    with patch.object(connect, "load_spec", lambda _: spec):
+        return connect.connect(spec.slug, Settings(home=home, **fields))
 
-    with living_in(home) as where, patch.object(connect, "load_spec", lambda _: spec):
-        where = where.model_copy(update=fields)
-        platform = connect.connect(spec.slug, where)
-        for name in [name for name in sys.modules if name.startswith("feature_repo")]:
-            del sys.modules[name]
-        assert platform.features._definitions  # they are imported while this home is the process's
-        assert platform.features._store
-    return platform
+
+class _ChangedLake:
+    def __init__(self, real: Any, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+        self._real, self._change = real, change
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def read(self, area: str, table: str, keys: Any = None) -> pa.Table:
+        rows = self._real.read(area, table, keys)
+        if area != "marts":
+            return rows
+        return pa.Table.from_pandas(self._change(rows.to_pandas()), preserve_index=False)
+
+
+def with_mart(platform: Platform, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Platform:
+    """The same platform, whose mart reads as `change` makes it."""
+    return dataclasses.replace(platform, lake=_ChangedLake(platform.lake, change))
 
 
 def copy_home(source: Path, target: Path) -> Path:

@@ -45,7 +45,7 @@ def build_daily(slug: str, doc: str) -> DAG:
     spec = load_spec(slug)
     timetable = CronPartitionTimetable(
         spec.schedules.partition,
-        timezone=spec.zone,
+        timezone=spec.calendar.key_zone,
         run_offset=-1,  # the partition that has just closed
         key_format=spec.cadence.key_format,
     )

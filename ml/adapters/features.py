@@ -51,11 +51,14 @@ class FeastFeatures:
             MLOPS_FEAST=str(folder),
             MLOPS_DUCKDB_MEMORY_LIMIT=self.settings.duckdb_memory_limit,
         )
-        repository = self.settings.feature_repo
         return FeatureStore(
-            repo_path=str(repository / self.spec.slug),
-            fs_yaml_file=repository / f"feature_store.{self.settings.profile}.yaml",
+            repo_path=str(self._exports),  # what paths in the definitions are relative to
+            fs_yaml_file=self.settings.feature_repo / f"feature_store.{self.settings.profile}.yaml",
         )
+
+    @property
+    def _exports(self) -> Path:
+        return self.settings.home / "lake" / "features"
 
     @cached_property
     def _definitions(self) -> list[Any]:
@@ -100,7 +103,7 @@ class FeastFeatures:
     def _check_schema(self, view: FeatureView) -> None:
         source = view.batch_source
         assert source is not None
-        files = Path(str(getattr(source, "path", "")))
+        files = self._exports / str(getattr(source, "path", ""))
         if not any(files.glob("*/*.parquet")):
             raise DataError(
                 f"feature view {view.name} has no data in {files}",

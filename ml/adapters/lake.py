@@ -49,7 +49,7 @@ class LocalLake:
             tables.append(rows.append_column("partition_key", pa.array([key] * len(rows))))
         return pa.concat_tables(tables) if tables else pa.table({})
 
-    def remove(self, area: str, table: str, key: str) -> None:
+    def remove(self, area: str, table: str, key: str | None) -> None:
         path = self._file(area, table, key)
         path.unlink(missing_ok=True)
         if path.parent.exists() and not any(path.parent.iterdir()):

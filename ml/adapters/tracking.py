@@ -228,16 +228,23 @@ class MlflowTracking:
 
     def load_model(self, run_id: str) -> Model:
         import lightgbm
+        from mlflow.exceptions import MlflowException
 
         tags = self.tags(run_id)
         with mlflow_errors(self.uri):
-            path = self._model_file(tags["model.uri"])
-        content = path.read_bytes()
+            try:
+                content = self._model_file(tags["model.uri"]).read_bytes()
+            except (MlflowException, OSError) as error:
+                raise DataError(
+                    f"the model file of run {run_id} cannot be read: {error}",
+                    expected=f"{_MODEL_FILE} of {tags['model.uri']}",
+                    repair="restore the artifacts, or train again",
+                ) from error
         # LightGBM's parser ends the whole process on a broken file, so it never sees one.
         if sha256(content).hexdigest() != tags["model.sha256"]:
             raise DataError(
                 f"the model file of run {run_id} is not the one that was recorded",
-                expected=f"SHA-256 {tags['model.sha256']} of {path}",
+                expected=f"{_MODEL_FILE} with SHA-256 {tags['model.sha256']}",
                 repair="restore the file, or train again",
             )
         return LightGBMModel(lightgbm.Booster(model_str=content.decode()))

@@ -18,7 +18,6 @@ from ml.core.spec import UseCase
 from ml.settings import Settings
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 
@@ -102,19 +101,13 @@ class DuckDBWarehouse:
             connection.close()  # a DuckDB file that is open has no other writer
 
     def export(self, table: str, partitions: Sequence[Partition]) -> Iterator[pa.Table]:
-        with self._connect() as connection:
-            for partition in partitions:
-                yield connection.sql(
-                    f"select * from {table} where event_at >= ? and event_at < ? order by all",
-                    params=[partition.start, partition.end],
-                ).to_arrow_table()
-
-    def events(self, partitions: Sequence[Partition]) -> pd.DataFrame:
         order = f"{self.spec.decided_at}, {self.spec.key}"
         with self._connect() as connection:
-            frame: pd.DataFrame = connection.sql(
-                f"select * from {self.spec.mart} where partition_key between ? and ?"
-                f" order by {order}",
-                params=[partitions[0].key, partitions[-1].key],
-            ).df()
-            return frame
+            for partition in partitions:
+                values: list[object] = [partition.start, partition.end]
+                query = f"select * from {table} where event_at >= ? and event_at < ? order by all"
+                if table == self.spec.mart:
+                    values = [partition.key]
+                    query = f"select * exclude partition_key from {table} where partition_key = ?"
+                    query += f" order by {order}"
+                yield connection.sql(query, params=values).to_arrow_table()

@@ -47,11 +47,19 @@ class GateResult:
     estimate: Estimate
 
 
-def _invalid(name: str, estimate: Estimate, threshold: str) -> GateResult | None:
-    if estimate.rows > 0 and estimate.is_finite:
-        return None
-    reason = "the evidence is missing, empty or not a number"
-    return GateResult(name, Verdict.INVALID, threshold, reason, estimate)
+MINIMUM_CLUSTERS = 7
+"""Below it the bootstrap's interval says nothing: with one cluster it has no width at all."""
+
+
+def _unusable(name: str, estimate: Estimate, threshold: str) -> GateResult | None:
+    """The verdict where the evidence allows no other, else None."""
+    if not estimate.rows or not estimate.is_finite:
+        reason = "the evidence is missing, empty or not a number"
+        return GateResult(name, Verdict.INVALID, threshold, reason, estimate)
+    if estimate.clusters < MINIMUM_CLUSTERS:
+        reason = f"{estimate.clusters} clusters, at least {MINIMUM_CLUSTERS} are needed"
+        return GateResult(name, Verdict.INSUFFICIENT, threshold, reason, estimate)
+    return None
 
 
 def floor_gate(name: str, estimate: Estimate, *, minimum: float) -> GateResult:
@@ -61,8 +69,8 @@ def floor_gate(name: str, estimate: Estimate, *, minimum: float) -> GateResult:
     'PASS'
     """
     threshold = f">= {minimum:g}"
-    if invalid := _invalid(name, estimate, threshold):
-        return invalid
+    if unusable := _unusable(name, estimate, threshold):
+        return unusable
     if estimate.lower >= minimum:
         verdict, reason = Verdict.PASS, f"lower bound {estimate.lower:.4f} reaches {minimum:g}"
     elif estimate.upper < minimum:
@@ -79,8 +87,8 @@ def ceiling_gate(name: str, estimate: Estimate, *, maximum: float) -> GateResult
     'FAIL'
     """
     threshold = f"<= {maximum:g}"
-    if invalid := _invalid(name, estimate, threshold):
-        return invalid
+    if unusable := _unusable(name, estimate, threshold):
+        return unusable
     if estimate.upper <= maximum:
         verdict, reason = Verdict.PASS, f"upper bound {estimate.upper:.4f} is under {maximum:g}"
     elif estimate.lower > maximum:
@@ -105,8 +113,8 @@ def better_gate(name: str, estimate: Estimate, *, margin: float, minimum_gain: f
     'INSUFFICIENT'
     """
     threshold = f"upper bound < {margin:g} and mean <= {-minimum_gain:g}"
-    if invalid := _invalid(name, estimate, threshold):
-        return invalid
+    if unusable := _unusable(name, estimate, threshold):
+        return unusable
     figures = f"mean {estimate.value:+.5f}, bounds {estimate.lower:+.5f} to {estimate.upper:+.5f}"
     if estimate.upper < margin and estimate.value <= -minimum_gain:
         verdict, reason = Verdict.PASS, f"better than the champion: {figures}"

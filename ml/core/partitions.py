@@ -83,10 +83,15 @@ class Partitions:
     cadence: Cadence
     zone: str
 
+    @property
+    def key_zone(self) -> str:
+        """Zone in which keys are written."""
+        return "UTC" if self.cadence is Cadence.HOUR else self.zone
+
     @cached_property
     def _tz(self) -> ZoneInfo:
         try:
-            return ZoneInfo("UTC" if self.cadence is Cadence.HOUR else self.zone)
+            return ZoneInfo(self.key_zone)
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise ConfigError(
                 f"unknown time zone {self.zone!r}", expected="an IANA name such as Europe/Berlin"
@@ -107,18 +112,20 @@ class Partitions:
             local = datetime.strptime(key, self.cadence.key_format)  # noqa: DTZ007  # wall clock time
             if self.cadence.floor(local) != local or local.strftime(self.cadence.key_format) != key:
                 raise ValueError(key)
-        except ValueError as error:
+            return self._make(local)
+        except (ValueError, OverflowError) as error:
             example = self.containing(datetime(2013, 6, 1, 12, tzinfo=UTC)).key
             raise ConfigError(
                 f"bad partition key {key!r}",
                 expected=f"the start of a {self.cadence} as {self.cadence.key_format}, "
                 f"for example {example}",
             ) from error
-        return self._make(local)
 
     def containing(self, time: datetime) -> Partition:
         """The partition that holds an aware instant."""
-        return self._make(self.cadence.floor(time.astimezone(self._tz).replace(tzinfo=None)))
+        # fold=0: where the clock goes back over midnight, a day begins at the first of the two.
+        local = time.astimezone(self._tz).replace(tzinfo=None, fold=0)
+        return self._make(self.cadence.floor(local))
 
     def after(self, partition: Partition) -> Partition:
         return self.containing(partition.end)

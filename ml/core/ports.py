@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ml.core.errors import DataError
 from ml.core.partitions import Partition
 from ml.core.release import Release
 from ml.core.spec import UseCase
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class Lake(Protocol):
     """Partitioned Parquet: `area/table/partition`, each written whole or not at all.
 
-    Areas are `raw`, `quarantine`, `features` and `predictions`.
+    Areas are `raw`, `quarantine`, `marts`, `features` and `predictions`.
     A partition key of None means a snapshot table without partitions.
     """
 
@@ -37,7 +38,7 @@ class Lake(Protocol):
         """All rows of these partitions (None: of all), with a column `partition_key`."""
         ...
 
-    def remove(self, area: str, table: str, key: str) -> None:
+    def remove(self, area: str, table: str, key: str | None) -> None:
         """Drop one partition; fine if there is none."""
         ...
 
@@ -80,11 +81,10 @@ class Warehouse(Protocol):
         ...
 
     def export(self, table: str, partitions: Sequence[Partition]) -> Iterator[pa.Table]:
-        """For each partition, the rows of a feature table whose event time lies in it, in order."""
-        ...
+        """For each partition its rows of a table, in a fixed order.
 
-    def events(self, partitions: Sequence[Partition]) -> pd.DataFrame:
-        """The rows of the mart for these partitions, ordered by decision time and key."""
+        Rows of the mart belong to a partition by their key, those of feature tables by event time.
+        """
         ...
 
 
@@ -247,6 +247,16 @@ class Platform:
     code_tags: Mapping[str, str]
 
     def data_time(self) -> datetime:
-        """The end of the newest partition that was ingested."""
+        """The end of the newest partition that was ingested.
+
+        Raises:
+            DataError: if there is none.
+        """
         table = next(t.name for t in self.spec.tables if not t.is_snapshot)
-        return self.spec.calendar.parse(self.lake.keys("raw", table)[-1]).end
+        keys = self.lake.keys("raw", table)
+        if not keys:
+            raise DataError(
+                f"nothing of {self.spec.slug} was ingested yet",
+                repair=f"run: flightline ingest {self.spec.slug} {self.spec.coverage.first}",
+            )
+        return self.spec.calendar.parse(keys[-1]).end

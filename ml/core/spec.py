@@ -21,7 +21,7 @@ BasisPoints = Annotated[int, Field(ge=1, le=9_999)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Coverage(_Frozen):

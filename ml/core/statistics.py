@@ -88,6 +88,8 @@ def clustered_ratio(
     >>> clustered_ratio(np.ones(2), np.full(2, 4.0), days, replicates=9, seed=1).value
     0.25
     """
+    if not len(numerator):
+        return MISSING
     names, index = np.unique(cluster, return_inverse=True)
     top, bottom = (_sums(v, index, len(names)) for v in (numerator, denominator))
     weights = cluster_weights(len(names), replicates=replicates, seed=seed)
@@ -111,6 +113,9 @@ def clustered_auc(
     >>> clustered_auc(y, s, np.array(["a", "a", "b", "b"]), replicates=9, seed=1).value
     1.0
     """
+    # A sort would rank NaN as the highest score, and the figure would look like one.
+    if not len(label) or not np.isfinite(score).all():
+        return MISSING
     names, index = np.unique(cluster, return_inverse=True)
     order = np.argsort(score, kind="stable")
     label, score, index = label[order], score[order], index[order]

@@ -59,10 +59,14 @@ def story(spec: UseCase) -> tuple[Step, ...]:
     bulk, single = later[: -spec.demo.single_runs], later[-spec.demo.single_runs :]
     before = spec.calendar.before(spec.calendar.parse(first_as_of)).key
     start = spec.coverage.first
+    more = []
+    if bulk:
+        first, last = bulk[0].key, bulk[-1].key
+        more = [Step(Job.HISTORY, f"history {first} to {last}", first, last)]
     return (
         Step(Job.HISTORY, f"history {start} to {before}", start, before),
         Step(Job.RETRAIN, f"first model as of {first_as_of}", as_of=first_as_of),
-        Step(Job.HISTORY, f"history {bulk[0].key} to {bulk[-1].key}", bulk[0].key, bulk[-1].key),
+        *more,
         *(Step(Job.PARTITION, f"partition {p.key}", p.key) for p in single),
         Step(Job.RETRAIN, f"challenger as of {retrain_as_of}", as_of=retrain_as_of),
         Step(Job.PARTITION, f"partition {retrain_as_of}", retrain_as_of),

@@ -1,4 +1,4 @@
-"""Secrets of the local platform: generated once, kept under its home, readable by its owner only."""
+"""Secrets of the local platform: generated once, kept in its home, readable by its owner only."""
 
 from __future__ import annotations
 

@@ -18,25 +18,36 @@ def model_columns(platform: Platform) -> list[str]:
     return [*platform.features.columns, *platform.spec.features.on_request]
 
 
+def read_events(platform: Platform, partitions: Sequence[Partition]) -> pd.DataFrame:
+    """The mart's rows of these partitions as last exported, ordered by decision time and key.
+
+    Raises:
+        DataError: if a partition was not transformed.
+    """
+    spec = platform.spec
+    keys = [partition.key for partition in partitions]
+    present = set(platform.lake.keys("marts", spec.mart))
+    if absent := [key for key in keys if key not in present]:
+        raise DataError(
+            f"{len(absent)} partitions were not transformed, the first is {absent[0]}",
+            repair=f"run: flightline ingest and flightline transform {spec.slug} {absent[0]}",
+        )
+    events = platform.lake.read("marts", spec.mart, keys).to_pandas()
+    return events.sort_values([spec.decided_at, spec.key], ignore_index=True)
+
+
 def read_examples(platform: Platform, partitions: Sequence[Partition]) -> pd.DataFrame:
     """The events of these partitions with their features as of their own decision times.
 
     Returns:
-        One row for each event, ordered by decision time and key: key, partition_key, decision time,
-        the model's columns as float64 (NaN where unknown), the label and when it was known.
+        One row for each event, in the order of `read_events`: key, partition_key, decision time,
+        the label and when it was known, the model's columns as float64 (NaN where unknown).
 
     Raises:
-        DataError: if a partition has no rows.
+        DataError: if a partition was not transformed.
     """
     spec = platform.spec
-    events = platform.warehouse.events(partitions)
-    found = set(events["partition_key"])
-    if absent := [p.key for p in partitions if p.key not in found]:
-        raise DataError(
-            f"{len(absent)} partitions are not in the warehouse, the first is {absent[0]}",
-            repair=f"run: flightline ingest and flightline transform {spec.slug} {absent[0]}",
-        )
-    frame = platform.features.historical(events, spec.decided_at)
+    frame = platform.features.historical(read_events(platform, partitions), spec.decided_at)
     columns = model_columns(platform)
     kept = [spec.key, "partition_key", spec.decided_at, spec.label.column, spec.label.known_at]
     return frame[kept + columns].astype(dict.fromkeys(columns, "float64"))

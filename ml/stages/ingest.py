@@ -41,14 +41,16 @@ def run(
             delivery. It is an argument, so digests do not depend on the clock.
 
     Raises:
-        DataError: if a table's columns are not those of its contract, or if more rows of a
-            partition are bad than the spec allows. The bad rows are in the quarantine then, and
-            the lake is as it was.
+        DataError: if the source gives other partitions than it was asked for, or none of a table
+            with a contract; if a table's columns are not those of its contract; or if more rows
+            of a partition are bad than the spec allows. Bad rows are in the quarantine then, and
+            the raw area is as it was.
     """
     read = load_module(platform.spec.slug, "source").read
     checked = {}
     for table in platform.spec.tables:
         rows = read(table.name, partitions)
+        _require_partitions(platform, table, rows, partitions)
         checked[table] = _check(platform, table, rows)
     # Everything was read and judged before the first raw partition is replaced.
     for table, (good, _) in checked.items():
@@ -66,15 +68,39 @@ def run(
     )
 
 
+def _require_partitions(
+    platform: Platform, table: Table, rows: pl.DataFrame, partitions: Sequence[Partition]
+) -> None:
+    if table.is_snapshot:
+        return
+    asked, given = {p.key for p in partitions}, set(rows["partition_key"])
+    if strange := given - asked:
+        raise DataError(
+            f"the source of {table.name} gave rows of partition {strange.pop()}",
+            expected=f"only {partitions[0].key} to {partitions[-1].key}",
+            repair=f"mend read() in ml/use_cases/{platform.spec.slug}/source.py",
+        )
+    if table.name in _contracts(platform) and (absent := sorted(asked - given)):
+        raise DataError(
+            f"the source of {table.name} gave no rows for {', '.join(absent[:3])}",
+            expected="rows for every partition: an empty delivery does not replace a full one",
+            repair="ask the source again later",
+        )
+
+
+def _contracts(platform: Platform) -> Mapping[str, type[dy.Schema]]:
+    contracts: Mapping[str, type[dy.Schema]]
+    contracts = load_module(platform.spec.slug, "contract").CONTRACTS
+    return contracts
+
+
 def _check(
     platform: Platform, table: Table, rows: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows into good and bad; the bad ones go to the quarantine."""
-    contracts: Mapping[str, type[dy.Schema]]
-    contracts = load_module(platform.spec.slug, "contract").CONTRACTS
-    if table.name not in contracts:
+    contract = _contracts(platform).get(table.name)
+    if contract is None:
         return rows, rows.clear()
-    contract = contracts[table.name]
     try:
         good, failure = contract.filter(rows)
     except dy.exc.SchemaError as error:
@@ -99,25 +125,33 @@ def _with_reasons(failure: dy.FailureInfo) -> pl.DataFrame:
 
 
 def _quarantine(platform: Platform, table: Table, rows: pl.DataFrame, bad: pl.DataFrame) -> None:
+    if table.is_snapshot:
+        _quarantine_partition(platform, table, None, len(rows), bad)
+        return
+    delivered = rows["partition_key"].value_counts(sort=True)
+    for key, count in delivered.iter_rows():
+        rejected = bad.filter(pl.col("partition_key") == key).drop("partition_key")
+        _quarantine_partition(platform, table, key, count, rejected)
+
+
+def _quarantine_partition(
+    platform: Platform, table: Table, key: str | None, delivered: int, rejected: pl.DataFrame
+) -> None:
     spec = platform.spec
-    for (key,), delivered in rows.group_by("partition_key", maintain_order=True):
-        rejected = bad.filter(pl.col("partition_key") == key)
-        if rejected.is_empty():
-            platform.lake.remove("quarantine", table.name, str(key))
-        else:
-            content = rejected.drop("partition_key").to_arrow()
-            platform.lake.write("quarantine", table.name, str(key), content)
-        share = len(rejected) / len(delivered)
-        if share > spec.max_quarantine_share:
-            counts = rejected.explode("reasons")["reasons"].value_counts(sort=True)
-            reasons = ", ".join(f"{name} {count}" for name, count in counts.iter_rows())
-            raise DataError(
-                f"{len(rejected)} of {len(delivered)} rows of {table.name} {key} are bad: "
-                f"{reasons}",
-                expected=f"at most {spec.max_quarantine_share:.1%}",
-                repair="look at quarantine/ in the lake, mend the source or the contract and "
-                f"run: flightline ingest {spec.slug} {key}",
-            )
+    if rejected.is_empty():
+        platform.lake.remove("quarantine", table.name, key)
+        return
+    platform.lake.write("quarantine", table.name, key, rejected.to_arrow())
+    if len(rejected) / delivered > spec.max_quarantine_share:
+        counts = rejected.explode("reasons")["reasons"].value_counts(sort=True)
+        reasons = ", ".join(f"{name} {count}" for name, count in counts.iter_rows())
+        name = f"{table.name} {key or ''}".rstrip()
+        raise DataError(
+            f"{len(rejected)} of {delivered} rows of {name} are bad: {reasons}",
+            expected=f"at most {spec.max_quarantine_share:.1%}",
+            repair="look at quarantine/ in the lake, mend the source or the contract and "
+            f"run: flightline ingest {spec.slug} {key or spec.coverage.first}",
+        )
 
 
 def _write(

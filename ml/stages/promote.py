@@ -41,8 +41,9 @@ def run(platform: Platform, *, version: int) -> PromoteResult:
     current = releases[-1] if releases else None
     release = _next_release(platform, candidate, releases, current)
     platform.registry.publish(release)
-    replaced = current.canary if current else None
-    if replaced and replaced != release.canary:
+    # All of them, not only the last: a crash may have come between.
+    canaries = {old.canary for old in releases if old.canary}
+    for replaced in canaries - {release.champion, release.canary}:
         platform.registry.tag(
             replaced, {"release.status": "superseded", "release.traffic_pct": "0"}
         )

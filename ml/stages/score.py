@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.core.digests import frame_digest
+from ml.core.errors import DataError
 from ml.core.names import CANARY, CHAMPION
 from ml.core.partitions import Partition
 from ml.core.ports import Model, Platform
@@ -90,6 +91,13 @@ def _score(
     keys = rows[spec.key]
     assigned = np.array([release.assign(key) for key in keys])
     champion = _predict(platform, release.champion, rows, models)
+    if not np.isfinite(champion.score).all():
+        raise DataError(
+            f"champion version {release.champion} gave {np.isnan(champion.score).sum()} scores "
+            f"that are not numbers, of {len(rows)}",
+            expected="a number for every row",
+            repair=f"look at the features of {rows['partition_key'][0]}, and at the model",
+        )
     canary = _Prediction.none(len(rows))
     if release.canary:
         try:
@@ -146,7 +154,8 @@ def _predict(
         models[version] = platform.tracking.load_model(run_id)
     start = time.perf_counter()
     score = models[version].predict(rows)
-    return _Prediction(score, (time.perf_counter() - start) / len(rows) * 1e6, None)
+    latency_us = (time.perf_counter() - start) / len(rows) * 1e6
+    return _Prediction(score, latency_us, None if np.isfinite(score).all() else "NotANumber")
 
 
 def _features(row: Mapping[Hashable, float]) -> tuple[str, str, list[str]]:

@@ -26,6 +26,11 @@ from ml.stages.examples import label_values, model_columns, read_examples, with_
 _OBJECTIVE = {ProblemType.BINARY: "binary", ProblemType.REGRESSION: "regression"}
 # One thread, column-wise, fixed seed and row order: the same data gives the same bytes.
 _REPRODUCIBLE = {"deterministic": True, "force_col_wise": True, "num_threads": 1, "verbose": -1}
+# What a version repeats of its run: validation and promotion need no more than these.
+_VERSION_TAGS = (
+    *("as_of", "window.holdout", "base_rate"),
+    *("dataset.sha256", "run.identity", "model.sha256", "git.commit"),
+)
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,7 @@ def run(platform: Platform, *, as_of: datetime, requested_by: str = "command lin
         trained = _train(platform, windows, examples, identity, digest, path, requested_by)
         run_id = platform.tracking.log_training(trained)
     tags = platform.tracking.tags(run_id)
-    kept = ("as_of", "dataset.sha256", "base_rate", "run.identity", "model.sha256", "git.commit")
-    version = platform.registry.register(run_id, {name: tags[name] for name in kept})
+    version = platform.registry.register(run_id, {name: tags[name] for name in _VERSION_TAGS})
     return TrainResult(
         version=version.version,
         run_id=run_id,

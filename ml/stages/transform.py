@@ -1,10 +1,11 @@
-"""Transform: dbt builds and tests the slice, then the changed feature partitions are exported."""
+"""Transform: dbt builds and tests the slice, then the changed partitions are exported."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ml.core.errors import DataError
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
 
@@ -15,8 +16,8 @@ class TransformResult:
 
     Attributes:
         models, tests: how many were built and passed.
-        rows: exported rows by feature table.
-        digests: SHA-256 of what each feature table holds for these partitions.
+        rows: exported rows by table: the mart and the feature tables.
+        digests: SHA-256 of what each of them holds for these partitions.
     """
 
     partitions: int
@@ -30,25 +31,41 @@ def run(platform: Platform, *, partitions: Sequence[Partition]) -> TransformResu
     """Build these partitions, all in one run of dbt; running it again gives the same tables.
 
     Raises:
-        DataError: if a model or a data test fails; the exported features are as they were.
+        DataError: if a partition was not ingested, or a model or a data test fails; what was
+            exported, and so all that training and scoring read, is as it was.
     """
+    spec = platform.spec
+    _require_raw(platform, partitions)
     built = platform.warehouse.build(partitions)
-    rows = {table: _export(platform, table, partitions) for table in platform.spec.features.tables}
+    tables = {spec.mart: "marts"} | dict.fromkeys(spec.features.tables, "features")
+    rows = {table: _export(platform, area, table, partitions) for table, area in tables.items()}
     keys = [partition.key for partition in partitions]
     return TransformResult(
         partitions=len(partitions),
         models=built.count("success"),
         tests=built.count("pass"),
         rows=rows,
-        digests={table: platform.lake.digest("features", table, keys) for table in rows},
+        digests={t: platform.lake.digest(area, t, keys) for t, area in tables.items()},
     )
 
 
-def _export(platform: Platform, table: str, partitions: Sequence[Partition]) -> int:
+def _require_raw(platform: Platform, partitions: Sequence[Partition]) -> None:
+    for table in platform.spec.tables:
+        if table.is_snapshot:
+            continue
+        present = set(platform.lake.keys("raw", table.name))
+        if absent := [p.key for p in partitions if p.key not in present]:
+            raise DataError(
+                f"{len(absent)} partitions of {table.name} were not ingested, first {absent[0]}",
+                repair=f"run: flightline ingest {platform.spec.slug} {absent[0]} {absent[-1]}",
+            )
+
+
+def _export(platform: Platform, area: str, table: str, partitions: Sequence[Partition]) -> int:
     rows = 0
     for partition, content in zip(
         partitions, platform.warehouse.export(table, partitions), strict=True
     ):
-        platform.lake.write("features", table, partition.key, content)
+        platform.lake.write(area, table, partition.key, content)
         rows += len(content)
     return rows

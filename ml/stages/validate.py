@@ -46,8 +46,17 @@ def run(platform: Platform, *, version: int) -> ValidateResult:
         DataError: if the evidence is invalid: a decision cannot rest on it.
     """
     candidate = platform.registry.version(version)
-    windows = platform.spec.windows(datetime.fromisoformat(candidate.tags["as_of"]))
-    holdout = with_label(platform, read_examples(platform, windows.holdout), known_by=windows.as_of)
+    as_of = datetime.fromisoformat(candidate.tags["as_of"])
+    # As the training recorded it: the spec may have changed, and the model has seen what it saw.
+    first, last = candidate.tags["window.holdout"].split("..")
+    examples = read_examples(platform, platform.spec.partitions(first, last))
+    holdout = with_label(platform, examples, known_by=as_of)
+    if holdout.empty:
+        raise DataError(
+            f"the holdout {first} to {last} has no labelled rows",
+            expected="labels that were known at " + as_of.isoformat(),
+            repair="ingest and transform these partitions, then validate again",
+        )
     opponent = opponent_of(platform.registry.releases(), version)
     champion = opponent.champion if opponent else None
     gates = _judge(platform, candidate, holdout, champion)
@@ -58,8 +67,8 @@ def run(platform: Platform, *, version: int) -> ValidateResult:
         "model_sha256": candidate.tags["model.sha256"],
         "as_of": candidate.tags["as_of"],
         "holdout": {
-            "first": windows.holdout[0].key,
-            "last": windows.holdout[-1].key,
+            "first": first,
+            "last": last,
             "rows": len(holdout),
             "sha256": frame_digest(holdout),
         },
@@ -133,7 +142,7 @@ def _record(
     }
     platform.tracking.log_validation(candidate.run_id, evidence, metrics)
     tags = {f"release.gate.{gate.name}": gate.verdict.value for gate in gates}
-    if decision is not Decision.ACCEPTED:
+    if decision is not Decision.ACCEPTED and "release.revision" not in candidate.tags:
         tags["release.status"] = decision.value
     # The digest last: with it, the validation is complete.
     tags["release.decision"] = decision.value

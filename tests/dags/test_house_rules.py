@@ -51,7 +51,7 @@ def dagbag() -> DagBag:
     return load(DAGS)
 
 
-# --- rules over a Dag ---------------------------------------------------------------------------
+# --- rules over a Dag ---
 
 
 def naming(dag: DAG) -> list[str]:
@@ -85,7 +85,7 @@ def tagging(dag: DAG) -> list[str]:
 
 
 def tasks_can_fail(dag: DAG) -> list[str]:
-    """A retry, because SQLite and servers fail now and then; a policy, because bad data does not."""
+    """A retry, because servers fail now and then; a policy, because bad data stays bad."""
     found = []
     for task in dag.tasks:
         checks = {
@@ -269,11 +269,11 @@ def test_a_dag_that_cannot_be_serialized_is_found(dagbag: DagBag, monkeypatch: A
     assert round_trip(dagbag.dags[DAG_IDS[1]])
 
 
-# --- rules over the source of a Dag file ----------------------------------------------------------
+# --- rules over the source of a Dag file ---
 
 
 def module_level(tree: ast.Module) -> list[ast.AST]:
-    """Nodes that run at import: everything but the bodies of functions; `TYPE_CHECKING` never runs."""
+    """Nodes that run at import: all but bodies of functions and `TYPE_CHECKING`."""
     found: list[ast.AST] = []
     waiting: list[ast.AST] = list(tree.body)
     while waiting:
@@ -298,7 +298,7 @@ def heavy_imports(path: Path) -> list[str]:
 
 
 def looks_around(path: Path) -> list[str]:
-    """A clock, a variable or a connection read at import: 30 s of the parser, and another Dag each time."""
+    """A clock, variable or connection read at import: every parse pays and may differ."""
     found = []
     for node in module_level(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):

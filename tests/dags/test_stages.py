@@ -23,9 +23,8 @@ pytestmark = pytest.mark.xdist_group("airflow")
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`orchestration.stages.run` over a stage that does what the test says."""
-    from orchestration import stages
-
     import ml.stages.runner
+    from orchestration import stages
 
     # It would tie the test process to its parent for good.
     monkeypatch.setattr(stages, "_die_with_parent", lambda: None)
@@ -99,6 +98,7 @@ def test_an_argument_that_no_stage_knows_is_an_error(stage: Callable[..., Any]) 
 )
 def test_only_what_may_pass_by_waiting_is_tried_again(error: Exception, action: str) -> None:
     from airflow.sdk import RetryAction
+
     from orchestration.defaults import ONLY_TRANSIENT
 
     decision = ONLY_TRANSIENT.evaluate(error, try_number=1, max_tries=2)
@@ -108,6 +108,7 @@ def test_only_what_may_pass_by_waiting_is_tried_again(error: Exception, action: 
 def test_the_policy_survives_serialization() -> None:
     """The scheduler works with the serialized one: rules hold classes by their paths."""
     from airflow.sdk import ExceptionRetryPolicy, RetryAction
+
     from orchestration.defaults import ONLY_TRANSIENT
 
     text = json.dumps(ONLY_TRANSIENT.serialize())
@@ -118,11 +119,12 @@ def test_the_policy_survives_serialization() -> None:
 
 def test_a_run_without_a_partition_key_fails_with_the_repair() -> None:
     from airflow.sdk.exceptions import AirflowFailException
-    from orchestration.builders import build_daily
     from support import SLUG
 
+    from orchestration.builders import build_daily
+
     ingest = build_daily(SLUG, doc="").get_task("ingest_partition")
-    with pytest.raises(AirflowFailException, match="trigger .* with a key like"):
+    with pytest.raises(AirflowFailException, match=r"trigger .* with a key like"):
         ingest.python_callable(partition_key=None, outlet_events={})
 
 
@@ -146,18 +148,9 @@ CADENCES = {
 }
 
 
-_HOURS = pytest.mark.xfail(
-    strict=True, reason="BUG: hourly keys are UTC, build_daily formats them in the spec's zone"
-)
-
-
 @pytest.mark.parametrize(
     ("cadence", "zone"),
-    [
-        pytest.param(cadence, zone, marks=[_HOURS] if (cadence, zone[0]) == ("hour", "A") else [])
-        for cadence in CADENCES
-        for zone in ("UTC", "America/New_York")
-    ],
+    [(cadence, zone) for cadence in CADENCES for zone in ("UTC", "America/New_York")],
 )
 def test_every_cadence_gets_a_calendar_with_its_own_keys(
     monkeypatch: pytest.MonkeyPatch, cadence: str, zone: str
@@ -165,11 +158,11 @@ def test_every_cadence_gets_a_calendar_with_its_own_keys(
     """A run just after a partition has closed is for that partition, also where clocks change."""
     import pendulum
     from airflow.serialization.serialized_objects import DagSerialization
-    from orchestration import builders
     from support import small_spec
 
     from ml.core.partitions import Cadence
     from ml.core.spec import Coverage, Schedules
+    from orchestration import builders
 
     first, last, cron = CADENCES[cadence]
     spec = small_spec(

@@ -12,7 +12,7 @@ from support import copy_home, forget_artifacts, platform_at, short_spec
 
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
-from ml.core.prediction_log import Source
+from ml.core.prediction_source import Source
 from ml.core.spec import UseCase
 from ml.stages import ingest, materialize, promote, score, train, transform, validate
 

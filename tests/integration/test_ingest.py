@@ -200,7 +200,6 @@ def test_another_schema_is_refused_by_the_name_of_its_column(
     assert empty.lake.digest("raw", "flights", [DAY]) == before["flights"]
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: rows without partition_key are dropped by ingest")
 def test_a_row_without_a_partition_is_not_lost(
     deliver: Callable[..., Any], empty: Platform
 ) -> None:
@@ -216,9 +215,6 @@ def test_a_row_without_a_partition_is_not_lost(
     )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: rows of other partitions are counted and dropped by ingest"
-)
 def test_a_row_of_a_partition_that_was_not_asked_for_is_not_lost(
     deliver: Callable[..., Any],
 ) -> None:
@@ -230,7 +226,6 @@ def test_a_row_of_a_partition_that_was_not_asked_for_is_not_lost(
     assert found.quarantined
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: an empty delivery replaces a good partition")
 def test_a_delivery_without_rows_does_not_replace_a_good_partition(
     deliver: Callable[..., Any], empty: Platform
 ) -> None:
@@ -241,7 +236,6 @@ def test_a_delivery_without_rows_does_not_replace_a_good_partition(
     assert empty.lake.digest("raw", "flights", [DAY]) == before["flights"]
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a contract of a snapshot table crashes in _quarantine")
 def test_a_snapshot_may_have_a_contract_too(
     deliver: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, empty: Platform
 ) -> None:

@@ -1,4 +1,4 @@
-"""Rules of the layers that no type checker keeps. Each rule is a function that returns violations."""
+"""Rules that no type checker keeps. Each rule is a function that returns violations."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -97,10 +98,7 @@ def test_a_malformed_key_is_refused_with_an_example_of_a_right_one(
 @pytest.mark.parametrize(
     "key",
     [
-        pytest.param(
-            "9999-12-31",
-            marks=pytest.mark.xfail(strict=True, reason="BUG: OverflowError from Cadence.next"),
-        ),
+        "9999-12-31",
         "0001-01-01",
     ],
 )
@@ -130,10 +128,6 @@ def test_a_range_holds_both_ends_and_one_key_is_a_range() -> None:
 # 00:30 comes twice in Havana on this day; both belong to it.
 @example(Partitions(Cadence.DAY, "America/Havana"), datetime(2013, 11, 3, 5, 30, tzinfo=UTC))
 @example(Partitions(Cadence.DAY, "Atlantic/Azores"), datetime(2013, 10, 27, 1, 30, tzinfo=UTC))
-@pytest.mark.xfail(
-    strict=True,
-    reason="BUG: partitions.containing keeps fold=1, so a repeated midnight has two starts",
-)
 def test_parse_round_trips_through_the_key(calendar: Partitions, time: datetime) -> None:
     partition = calendar.containing(time)
     assert time in partition
@@ -150,7 +144,7 @@ def test_partitions_tile_time_without_gaps_or_overlap(
     partitions = [calendar.containing(time)]
     for _ in range(steps):
         partitions.append(calendar.after(partitions[-1]))
-    for earlier, later in zip(partitions, partitions[1:], strict=False):
+    for earlier, later in pairwise(partitions):
         assert earlier.start < earlier.end == later.start
         assert calendar.before(later) == earlier
     assert calendar.between(partitions[0].key, partitions[-1].key) == tuple(partitions)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.core.prediction_log import PREDICTION_LOG, Source, features_json, request_id
+from ml.core.prediction_log import PREDICTION_LOG, features_json, request_id
+from ml.core.prediction_source import Source
 
 # Evidence is read years later: a column may be added, never renamed or retyped.
 PUBLISHED = {

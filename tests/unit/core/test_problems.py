@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, mean_squared_error
 
-from ml.core.problems import ProblemType, base_rate_prediction, row_loss
+from ml.core.losses import base_rate_prediction, row_loss
+from ml.core.problems import ProblemType
 
 GENERATOR = np.random.default_rng(3)
 

@@ -69,7 +69,6 @@ def test_a_spec_without_a_demo_says_so() -> None:
         story(small_spec())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: story() raises IndexError")
 def test_a_demo_without_room_for_a_second_history_is_refused_or_leaves_it_out() -> None:
     """Three days between the trainings and three single runs: an error to read, or a story."""
     tight = DemoPlan(first_as_of="2020-03-01", retrain_as_of="2020-03-04", single_runs=3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -36,7 +37,7 @@ def test_windows_are_closed_adjacent_and_in_order(
     as_of = datetime.fromtimestamp(second, UTC)
     windows = cut(as_of, maturity_h=maturity_h, select=select, holdout=holdout)
     everything = [*windows.fit, *windows.select, *windows.holdout]
-    for earlier, later in zip(everything, everything[1:], strict=False):
+    for earlier, later in pairwise(everything):
         assert earlier.end == later.start
     assert everything[0].key == "2013-01-01"
     assert (len(windows.select), len(windows.holdout)) == (select, holdout)
