@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from ml.core.errors import FlightlineError
+from ml.core.errors import ConfigError, FlightlineError
+from ml.core.prediction_source import Source
+
+if TYPE_CHECKING:
+    from ml.stages.runner import StageRun
+
+INTERRUPTED = 130  # what shells say of Ctrl-C
 
 app = typer.Typer(
     name="flightline",
@@ -33,6 +41,14 @@ AsOf = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
+
+class BatchSource(StrEnum):
+    """Where a batch of predictions is made; a server's are not made by a command."""
+
+    SCORE = Source.SCORE.value
+    REPLAY = Source.REPLAY.value
+
+
 _STAGES, _JOBS, _PLATFORM = "Stages", "Jobs", "This machine"
 
 
@@ -40,10 +56,15 @@ def _run(stage: str, slug: str, as_json: bool, **values: object) -> None:
     from ml.use_cases import load_spec
 
     load_spec(slug)  # a typing error should not wait for the libraries below
+    from ml.local.tracking import with_server
     from ml.render import console, stage_run
+    from ml.settings import settings
+
+    where = with_server(settings())
     from ml.stages.runner import Arguments, run_stage
 
-    ran = run_stage(stage, slug, Arguments(**values))  # type: ignore[arg-type]  # checked by Typer
+    arguments = Arguments(**values)  # type: ignore[arg-type]  # checked by Typer
+    ran = run_stage(stage, slug, arguments, where=where)
     if as_json:
         print(json.dumps(ran.to_plain(), indent=2))
     else:
@@ -120,15 +141,15 @@ def score(
     first: First,
     last: Last = "",
     source: Annotated[
-        str, typer.Option(help="score: its own day; replay: from history.")
-    ] = "score",
+        BatchSource, typer.Option(help="score: on its own day; replay: from history.")
+    ] = BatchSource.SCORE,
     as_json: Json = False,
 ) -> None:
     """Champion and canary on the events of a partition → prediction log.
 
     Example: flightline score flight_delay 2013-07-01
     """
-    _run("score", slug, as_json, first=first, last=last, source=source)
+    _run("score", slug, as_json, first=first, last=last, source=source.value)
 
 
 @app.command(rich_help_panel=_JOBS)
@@ -140,27 +161,72 @@ def run(
 ) -> None:
     """The whole chain in one process, without Airflow.
 
-    With --first: ingest, transform, materialize that range, train, validate and promote, score.
-    Without: the story of the demo.
+    With --first: ingest, transform and materialize the range, train as of
+    --as-of, validate, promote, then score the range. A partition is scored by
+    the release that was in force when it began; before the first release
+    (its --as-of) there is none, and the result lists it as skipped.
+    If the candidate is rejected, the rest is done and the exit code is 4.
 
-    Example: flightline run flight_delay --first 2013-01-01 --last 2013-05-31
+    Without --first: the story of the demo; a rejection is part of it.
+
+    Example: flightline run flight_delay --first 2013-01-01 --last 2013-06-07 --as-of 2013-06-01
     """
-    from ml.core.story import Job, Step, story
-    from ml.render import console, stage_run
-    from ml.stages.chain import run_step
     from ml.use_cases import load_spec
 
-    out = console()
-    steps = story(load_spec(slug))
+    load_spec(slug)
     if first:
-        steps = (
-            Step(Job.HISTORY, f"{first} to {last or first}", first, last or first),
-            Step(Job.RETRAIN, f"train as of {as_of or 'data time'}", as_of=as_of),
+        _run_range(slug, first, last, as_of)
+    elif last or as_of:
+        raise ConfigError(
+            f"{'--last' if last else '--as-of'} without --first",
+            expected="--first, the first partition of the range; or none of them for the story",
+            repair=f"flightline run {slug} --first KEY --last KEY [--as-of KEY]",
         )
+    else:
+        _run_story(slug)
+
+
+def _run_range(slug: str, first: str, last: str, as_of: str) -> None:
+    from ml.local.tracking import with_server
+    from ml.settings import settings
+    from ml.use_cases import load_spec
+
+    spec, where = load_spec(slug), with_server(settings())
+    spec.partitions(first, last or first)  # a wrong key should not be told after minutes
+    if as_of:
+        spec.as_of(as_of)
+    from ml.stages.chain import run_range
+
+    if _show(run_range(slug, first, last, as_of=as_of, where=where)):
+        raise typer.Exit(4)
+
+
+def _run_story(slug: str) -> None:
+    from ml.core.story import story
+    from ml.local.tracking import with_server
+    from ml.render import console
+    from ml.settings import settings
+    from ml.use_cases import load_spec
+
+    steps, where = story(load_spec(slug)), with_server(settings())
+    from ml.stages.chain import run_step
+
     for step in steps:
-        out.rule(step.title, align="left")
-        for ran in run_step(slug, step):
-            out.print(stage_run(ran))
+        console().rule(step.title, align="left")
+        _show(run_step(slug, step, where=where))
+
+
+def _show(runs: Iterable[StageRun]) -> bool:
+    """Print each stage as it ends; whether a candidate was rejected."""
+    from ml.render import console, rejection, stage_run
+
+    out, is_rejected = console(), False
+    for ran in runs:
+        out.print(stage_run(ran))
+        if line := rejection(ran):
+            out.print(line, style="red", markup=False)
+            is_rejected = True
+    return is_rejected
 
 
 @app.command(rich_help_panel=_JOBS)
@@ -172,11 +238,15 @@ def demo(
 
     Finished work is not repeated. Example: flightline demo --fresh
     """
-    from ml.local.demo import play
+    from ml.local.demo import play, tell_interruption
     from ml.settings import settings
     from ml.use_cases import demo_slug
 
-    play(slug or demo_slug(), settings(), fresh=fresh)
+    try:
+        play(slug or demo_slug(), settings(), fresh=fresh)
+    except KeyboardInterrupt:
+        tell_interruption(settings())
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command(rich_help_panel=_PLATFORM)
@@ -214,6 +284,9 @@ def status(
 def logs(
     component: Annotated[str, typer.Argument(help="One component; default: all.")] = "",
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 40,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")
+    ] = False,
 ) -> None:
     """The last lines of the components' logs.
 
@@ -221,7 +294,7 @@ def logs(
     """
     from ml.local.commands import show_logs
 
-    show_logs(component, lines)
+    show_logs(component, lines, follow=follow)
 
 
 @app.command(rich_help_panel=_PLATFORM)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ml.stages.runner import StageRun
-from ml.stages.summary import PredictionSummary, Summary, VersionSummary
+if TYPE_CHECKING:  # `flightline doctor` must run where what stages import does not
+    from ml.stages.runner import StageRun
+    from ml.stages.summary import PredictionSummary, Summary, VersionSummary
 
 _COLOURS = {
     "PASS": "green",
@@ -46,6 +47,15 @@ def stage_run(ran: StageRun) -> RenderableType:
     if "gates" in plain:
         parts.append(gate_table(plain["gates"]))
     return Group(*parts)
+
+
+def rejection(ran: StageRun) -> str:
+    """A line for a validation that turned its candidate down; empty for everything else."""
+    if ran.stage != "validate" or ran.result.decision != "rejected":
+        return ""
+    failed = [f"{gate.name} {gate.verdict}" for gate in ran.result.gates if gate.verdict != "PASS"]
+    reasons = ", ".join(failed)
+    return f"version {ran.result.version} was rejected ({reasons}): what is released stays as it is"
 
 
 def _short(value: Any) -> str:

@@ -5,11 +5,13 @@ Read from the environment (`MLOPS_…`); what to *do* stands in a use case's spe
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ml.core.errors import ConfigError
@@ -23,15 +25,18 @@ class Settings(BaseSettings):
     Attributes:
         profile: which set of adapters is used.
         home: all state of the local profile: lake, warehouse, features, models, Airflow, logs.
-        tracking_uri: MLflow server; by default the one that runs here, else its database file.
+        tracking_uri: MLflow server or database; by default the database file in the home. The
+            command line sets it to the server of this home's platform while that is up.
         duckdb_memory_limit, duckdb_threads: caps for each DuckDB connection.
         airflow_port, mlflow_port: 0 means: choose a free one and keep it.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MLOPS_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MLOPS_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     profile: Literal["local"] = "local"
-    home: Path = REPOSITORY / ".mlops"
+    home: Path = Field(default=REPOSITORY / ".mlops", validate_default=True)
     tracking_uri: str | None = None
     duckdb_memory_limit: str = Field(default="1GB", pattern=r"^\d+(\.\d+)?(MB|GB|MiB|GiB)$")
     duckdb_threads: int = Field(default=2, ge=1)
@@ -40,8 +45,33 @@ class Settings(BaseSettings):
 
     @field_validator("home")
     @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().resolve()  # Airflow refuses a relative home
+    def _own_folder(cls, home: Path) -> Path:
+        try:
+            home = home.expanduser().resolve()  # Airflow refuses a relative home
+        except RuntimeError as error:  # `~nobody`, or links in a circle
+            raise ValueError(f"a folder ({error})") from error
+        if REPOSITORY.is_relative_to(home) or home == Path("~").expanduser().resolve():
+            raise ValueError("a folder of its own: a fresh demo deletes everything in it")
+        nearest = next(path for path in (home, *home.parents) if os.access(path, os.F_OK))
+        if not nearest.is_dir():
+            raise ValueError(f"a folder, and {nearest} is a file")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise ValueError(f"a folder that you may write to, and {nearest} is not one")
+        return home
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _tracking_address(cls, uri: str | None) -> str | None:
+        if uri is not None and not _is_tracking_address(uri):
+            raise ValueError("http(s)://host[:port] or sqlite:///path")
+        return uri
+
+    @field_validator("mlflow_port")
+    @classmethod
+    def _another_port(cls, port: int, info: ValidationInfo) -> int:
+        if port and port == info.data.get("airflow_port"):
+            raise ValueError("another port than MLOPS_AIRFLOW_PORT")
+        return port
 
     @property
     def dbt_project(self) -> Path:
@@ -72,6 +102,20 @@ class Settings(BaseSettings):
         return self.home / "logs"
 
 
+def _is_tracking_address(uri: str) -> bool:
+    database = "sqlite:///"
+    if uri.startswith(database):
+        return len(uri) > len(database)
+    try:
+        parts = urlsplit(uri)
+        port = parts.port
+    except ValueError:
+        return False
+    is_plain = not (parts.query or parts.fragment or any(map(str.isspace, uri)))
+    has_host = bool(parts.hostname) and port != 0 and not parts.netloc.endswith(":")
+    return parts.scheme in {"http", "https"} and has_host and is_plain
+
+
 @cache
 def settings() -> Settings:
     """The settings of this process.
@@ -85,7 +129,7 @@ def settings() -> Settings:
         first = error.errors()[0]
         name = "MLOPS_" + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigError(
-            f"setting {name}={first['input']!r}",
-            expected=first["msg"],
+            f"setting {name}={str(first['input'])!r}",
+            expected=first["msg"].removeprefix("Value error, "),
             repair=f"set or unset {name}",
         ) from error

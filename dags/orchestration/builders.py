@@ -44,7 +44,7 @@ def build_daily(slug: str, doc: str) -> DAG:
     """One partition from the source to predictions; the run's partition key says which."""
     spec = load_spec(slug)
     timetable = CronPartitionTimetable(
-        spec.schedules.partition,
+        spec.partition_cron,
         timezone=spec.calendar.key_zone,
         run_offset=-1,  # the partition that has just closed
         key_format=spec.cadence.key_format,
@@ -150,7 +150,7 @@ def build_retrain(slug: str, doc: str) -> DAG:
         def train_candidate(
             params: Any = None, triggering_asset_events: Any = None, dag_run: Any = None
         ) -> Any:
-            as_of = params["as_of"] or _requested(triggering_asset_events).get("as_of", "")
+            as_of = params["as_of"] or str(_requested(triggering_asset_events).get("as_of", ""))
             requested_by = f"airflow://{dag_run.dag_id}/{dag_run.run_id}"
             return stages.run("train", slug, as_of=as_of, requested_by=requested_by)
 

@@ -26,7 +26,8 @@ def run(stage: str, slug: str, **arguments: Any) -> dict[str, Any]:
 
     _die_with_parent()
     try:
-        ran = run_stage(stage, slug, Arguments(**arguments)).to_plain()
+        # Somebody may be using the command line: that is no reason to fail a run.
+        ran = run_stage(stage, slug, Arguments(**arguments), wait_seconds=600).to_plain()
     except (OutOfCoverage, GateRejected) as error:
         print(error)  # Airflow keeps the reason of a skip in a field that a plain log does not show
         raise AirflowSkipException(str(error)) from error

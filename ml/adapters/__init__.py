@@ -19,5 +19,7 @@ _BEFORE_IMPORTS = {
 }
 for _name, _value in _BEFORE_IMPORTS.items():
     os.environ.setdefault(_name, _value)
+for _name in ("NO_PROXY", "no_proxy"):  # a company's proxy cannot see this machine
+    os.environ[_name] = ",".join(filter(None, ["127.0.0.1,localhost", os.environ.get(_name)]))
 os.environ["TZ"] = "UTC"
 time.tzset()

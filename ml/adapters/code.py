@@ -18,7 +18,8 @@ def code_digest(slug: str) -> str:
     """
     folders = ["ml/core", "ml/adapters", "ml/stages", f"ml/use_cases/{slug}", "dbt_project/macros"]
     folders += [f"dbt_project/models/{slug}", f"dbt_project/seeds/{slug}", f"feature_repo/{slug}"]
-    single = ["feature_repo/sources.py", "dbt_project/dbt_project.yml", "uv.lock"]
+    single = ["feature_repo/sources.py", "feature_repo/feature_store.local.yaml", "uv.lock"]
+    single += ["dbt_project/dbt_project.yml", "dbt_project/profiles.yml"]
     found = [path for folder in folders for path in sorted((REPOSITORY / folder).rglob("*"))]
     files = [path for path in found if path.suffix in _SUFFIXES]
     files += [REPOSITORY / name for name in single if (REPOSITORY / name).exists()]
@@ -31,18 +32,20 @@ def code_digest(slug: str) -> str:
 def code_tags() -> dict[str, str]:
     """What people look for: the commit, whether it was changed, and the locked environment."""
     lock = REPOSITORY / "uv.lock"
+    changed = _git("status", "--porcelain")
     return {
         "git.commit": _git("rev-parse", "HEAD") or "unknown",
-        "git.dirty": str(bool(_git("status", "--porcelain"))).lower(),
+        "git.dirty": "unknown" if changed is None else str(bool(changed)).lower(),
         "env.lock_sha256": file_digest(lock)[:16] if lock.exists() else "unknown",
     }
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str) -> str | None:
+    """What git prints, or None where there is no git or no repository."""
     try:
         done = subprocess.run(
             ["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
-        return ""
-    return done.stdout.strip()
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from ml.core.errors import ConfigError, DataError
+from ml.core.errors import ConfigError, DataError, TransientError
 from ml.core.partitions import Partition
 from ml.core.spec import UseCase
 from ml.settings import Settings
@@ -50,6 +51,7 @@ class FeastFeatures:
             MLOPS_SLUG=self.spec.slug,
             MLOPS_FEAST=str(folder),
             MLOPS_DUCKDB_MEMORY_LIMIT=self.settings.duckdb_memory_limit,
+            MLOPS_DUCKDB_THREADS=str(self.settings.duckdb_threads),
         )
         return FeatureStore(
             repo_path=str(self._exports),  # what paths in the definitions are relative to
@@ -129,25 +131,39 @@ class FeastFeatures:
             start = partitions[0].start - (view.ttl or partitions[0].end - partitions[0].start)
             marks = [end for _, end in view.materialization_intervals]
             end = max([partitions[-1].end, *(_utc(mark) for mark in marks)])
-            with _quiet():
+            with _quiet(), _busy_is_transient():
                 self._store.materialize(start, end, feature_views=[view.name])
         return len(views)
 
     def historical(self, events: pd.DataFrame, decided_at: str) -> pd.DataFrame:
+        self.apply()  # what the repository defines, not what an earlier run left in the registry
+        service = self._store.get_feature_service(self._service.name)
         keys = {
             column.name
-            for projection in self._service.feature_view_projections
+            for projection in service.feature_view_projections
             for column in self._store.get_feature_view(projection.name).entity_columns
         }
-        entities = events[sorted(keys)].assign(event_timestamp=events[decided_at])
+        entities = events[[self.spec.key, *sorted(keys - {self.spec.key})]]
         job = self._store.get_historical_features(
-            entities,
-            features=self._store.get_feature_service(self._service.name),
+            entities.assign(event_timestamp=events[decided_at]),
+            features=service,
             full_feature_names=True,
         )
-        found = job.to_df()
-        # By name, never by position: Feast does not keep the service's order.
+        # By key and by name: not every store keeps the rows' order, and none that of the columns.
+        found = job.to_df().set_index(self.spec.key).loc[events[self.spec.key]]
         return events.assign(**{name: found[name].to_numpy("float64") for name in self.columns})
+
+
+@contextmanager
+def _busy_is_transient() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        raise TransientError(
+            f"the online store is busy: {error}", repair="wait a moment, then run this again"
+        ) from error
 
 
 def _utc(time: datetime) -> datetime:
@@ -158,7 +174,7 @@ def _utc(time: datetime) -> datetime:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Feast prints progress bars and coloured lines; send them where a log can hold them."""
+    """Feast prints progress bars and coloured lines, which a log cannot hold; its errors pass."""
     with Path(os.devnull).open("w") as sink, redirect_stdout(sink):
         errors, sys.stderr = sys.stderr, sink
         try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import TextIO
 from uuid import uuid4
 
 from ml.core.errors import TransientError
@@ -41,26 +43,35 @@ def file_digest(path: Path) -> str:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, *, wait_seconds: float = 0) -> Iterator[None]:
     """Hold an exclusive lock on `path`.
 
     Airflow lets a second try run beside an orphan of the first; this lock does not.
 
     Raises:
-        TransientError: if another process holds it.
+        TransientError: if another process still holds it after `wait_seconds`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise TransientError(
-                f"{path.stem} is busy (process {file.read() or 'unknown'})",
-                expected="one writer at a time for a use case",
-                repair="wait until it is done, then run this again",
-            ) from error
+        deadline = time.monotonic() + wait_seconds
+        while not _locked(file):
+            if time.monotonic() >= deadline:
+                file.seek(0)
+                raise TransientError(
+                    f"{path.stem} is busy (process {file.read() or 'unknown'})",
+                    expected="one writer at a time for a use case",
+                    repair="wait until it is done, then run this again",
+                )
+            time.sleep(0.2)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

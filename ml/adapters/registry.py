@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ml.adapters.tracking import client, mlflow_errors
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, DataError, TransientError
 from ml.core.names import CANARY, CHAMPION
 from ml.core.ports import ModelVersion
 from ml.core.release import Release
@@ -71,19 +71,22 @@ class MlflowRegistry:
         with mlflow_errors(self.uri):
             found = self._client.search_model_versions(f"name = '{self._name}'")
             aliases = self._aliases() if found else {}
-        held = {int(version): name for name, version in aliases.items()}
         return tuple(
-            self._version(version, alias=held.get(int(version.version)))
+            self._version(version, aliases)
             for version in sorted(found, key=lambda version: int(version.version))
         )
 
-    def _version(self, found: MlflowVersion, alias: str | None = None) -> ModelVersion:
+    def _version(
+        self, found: MlflowVersion, aliases: Mapping[str, str] | None = None
+    ) -> ModelVersion:
         url = f"{self.uri}/#/models/{self._name}/versions/{found.version}"
         return ModelVersion(
             version=int(found.version),
             run_id=str(found.run_id),
             tags=dict(found.tags),
-            aliases=(alias,) if alias else (),
+            aliases=tuple(
+                name for name, held in (aliases or {}).items() if int(held) == int(found.version)
+            ),
             url=url if self.uri.startswith("http") else "",
         )
 
@@ -101,15 +104,29 @@ class MlflowRegistry:
             models = self._client.search_registered_models(f"name = '{self._name}'")
         tags = models[0].tags if models else {}
         found = [Release.from_json(v) for k, v in tags.items() if k.startswith(_REVISION)]
+        if models and not found and any("release.revision" in v.tags for v in self.versions()):
+            raise DataError(
+                f"the releases of {self._name} are lost, but versions were released",
+                expected=f"tags {_REVISION}… of the registered model",
+                repair="restore MLflow's database: without them the next candidate would pass as "
+                "the first model ever",
+            )
         return tuple(sorted(found, key=lambda release: release.revision))
 
     def publish(self, release: Release) -> None:
         # In this order a crash leaves the old release in force, or the new one with labels to mend.
         text = release.to_json()
         with mlflow_errors(self.uri):
-            set_tag = self._client.set_registered_model_tag
-            set_tag(self._name, f"{_REVISION}{release.revision:04d}", text)
-            set_tag(self._name, _MANIFEST, text)
+            name = f"{_REVISION}{release.revision:04d}"
+            written = self._client.get_registered_model(self._name).tags.get(name)
+            if written not in (None, text):
+                raise TransientError(
+                    f"revision {release.revision} of {self._name} was released meanwhile",
+                    expected="one promotion at a time",
+                    repair="run it again: it will see that release",
+                )
+            self._client.set_registered_model_tag(self._name, name, text)
+            self._client.set_registered_model_tag(self._name, _MANIFEST, text)
             wanted = {CHAMPION: release.champion, CANARY: release.canary}
             present = self._aliases()
             for alias, version in wanted.items():

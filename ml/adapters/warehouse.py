@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from ml.core.errors import DataError
+from ml.core.errors import DataError, TransientError
 from ml.core.partitions import Partition
 from ml.core.ports import BuildResult
 from ml.core.spec import UseCase
@@ -19,6 +19,12 @@ from ml.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_LOCKED = "Could not set lock on file"
+
+
+def _messages(results: Any) -> str:
+    return " ".join(str(r.message) for r in results or () if r.status in ("fail", "error"))
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class DuckDBWarehouse:
         window = ["--event-time-start", start, "--event-time-end", end]
         result = dbtRunner().invoke(["--quiet", "--no-use-colors", "build", *window, *folders])
         DuckDBConnectionManager.close_all_connections()  # or the file stays locked in this process
+        if _LOCKED in f"{result.exception}" or _LOCKED in _messages(result.result):
+            raise self._busy()
         if result.exception:
             raise DataError(
                 f"dbt could not build {self.spec.slug}: {result.exception}",
@@ -84,6 +92,13 @@ class DuckDBWarehouse:
             repair=f"read {self.logs / 'dbt.log'}, mend the data or the model, run transform again",
         )
 
+    def _busy(self) -> TransientError:
+        return TransientError(
+            f"another process has {self.path} open",
+            expected="one writer at a time, and no reader beside it",
+            repair="close it there, then run this again",
+        )
+
     @contextmanager
     def _connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         if not self.path.exists():
@@ -91,7 +106,12 @@ class DuckDBWarehouse:
                 f"there is no warehouse at {self.path}",
                 repair=f"run flightline transform {self.spec.slug} first",
             )
-        connection = duckdb.connect(str(self.path), read_only=True)
+        try:
+            connection = duckdb.connect(str(self.path), read_only=True)
+        except duckdb.IOException as error:
+            if _LOCKED in str(error):
+                raise self._busy() from error
+            raise DataError(f"cannot open the warehouse: {error}") from error
         try:
             connection.execute("set TimeZone = 'UTC'")
             connection.execute(f"set memory_limit = '{self.settings.duckdb_memory_limit}'")

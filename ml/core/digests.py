@@ -11,7 +11,7 @@ import pandas as pd
 
 
 def frame_digest(frame: pd.DataFrame) -> str:
-    """SHA-256 over column names and values, in their order; 64 hexadecimal digits.
+    """SHA-256 over column names and the 64-bit hashes of rows, in order; 64 hexadecimal digits.
 
     >>> a = pd.DataFrame({"x": [1.0, None]})
     >>> frame_digest(a) == frame_digest(a.copy()), frame_digest(a) == frame_digest(a[::-1])

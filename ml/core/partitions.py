@@ -28,6 +28,12 @@ class Cadence(StrEnum):
         """`strftime` format of a partition key; a week is keyed by its Monday."""
         return {"hour": "%Y-%m-%dT%HZ", "month": "%Y-%m"}.get(self.value, "%Y-%m-%d")
 
+    @property
+    def cron(self) -> str:
+        """Cron expression of the moment at which a partition closes."""
+        crons = {"hour": "0 * * * *", "week": "0 0 * * 1", "month": "0 0 1 * *"}
+        return crons.get(self.value, "0 0 * * *")
+
     def floor(self, local: datetime) -> datetime:
         """Start of the partition that holds the naive local time `local`."""
         if self is Cadence.HOUR:

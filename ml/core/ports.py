@@ -166,7 +166,10 @@ class Tracking(Protocol):
     """Experiments and runs."""
 
     def find(self, identity: str) -> str | None:
-        """Id of the finished run with this identity; stale unfinished ones are closed."""
+        """Id of the finished run with this identity whose model can still be loaded.
+
+        Stale unfinished runs are closed.
+        """
         ...
 
     def log_training(self, run: TrainedRun) -> str:

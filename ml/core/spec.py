@@ -105,9 +105,13 @@ class ReleasePlan(_Frozen):
 
 
 class Schedules(_Frozen):
-    """Cron expressions in the use case's zone; a partition's job runs at midnight."""
+    """Cron expressions in the use case's zone.
 
-    partition: str = "0 0 * * *"
+    Attributes:
+        partition: default: when a partition of the cadence has closed.
+    """
+
+    partition: str | None = None
     retrain: str = "0 6 1 * *"
 
 
@@ -175,6 +179,11 @@ class UseCase(_Frozen):
         return Names(self.slug)
 
     @property
+    def partition_cron(self) -> str:
+        """When the job of a partition runs."""
+        return self.schedules.partition or self.cadence.cron
+
+    @property
     def calendar(self) -> Partitions:
         return Partitions(self.cadence, self.zone)
 
@@ -208,8 +217,20 @@ class UseCase(_Frozen):
         return self.calendar.parse(self.coverage.last)
 
     def as_of(self, key: str) -> datetime:
-        """The start of the partition `key`, UTC: the instant as of which a model is trained."""
-        return self.calendar.parse(key).start
+        """The start of the partition `key`, UTC: the instant as of which a model is trained.
+
+        Raises:
+            ConfigError: if the key is malformed.
+            OutOfCoverage: if the source ends before.
+        """
+        start = self.calendar.parse(key).start
+        if not self._first.end <= start <= self._last.end:
+            raise OutOfCoverage(
+                f"as of {key} is outside the source of {self.slug}",
+                expected=f"after {self.coverage.first}, at most the end of {self.coverage.last}",
+                repair="choose a partition in that range",
+            )
+        return start
 
     def windows(self, as_of: datetime) -> Windows:
         """Fit, select and holdout of a training as of an instant."""

@@ -136,13 +136,14 @@ class AirflowApi:
             time.sleep(poll_s)
         return run
 
-    def clear_run(self, dag_id: str, run_id: str) -> None:
-        """Run the failed tasks of a run again, and what comes after them, in the same run."""
-        self._call(
-            "POST",
-            f"{_run_path(dag_id, run_id)}/clear",
-            {"dry_run": False, "only_failed": True},
-        )
+    def clear_run(self, dag_id: str, run_id: str, *, only_failed: bool = True) -> None:
+        """Run the failed tasks of a run again, and what waited for them, in the same run.
+
+        Args:
+            only_failed: False runs all tasks: a run that timed out may have no failed one.
+        """
+        body = {"dry_run": False, "only_failed": only_failed}
+        self._call("POST", f"{_run_path(dag_id, run_id)}/clear", body)
 
     def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
         found = self._pages(f"{_run_path(dag_id, run_id)}/taskInstances", "task_instances")

@@ -85,6 +85,8 @@ def _stage_costs(slug: str, played: Sequence[Played], api: AirflowApi) -> dict[s
     costs: dict[str, Cost] = defaultdict(Cost)
     for one in played:
         for task in one.tasks:
+            if task.state != "success":  # a skipped promotion returns nothing
+                continue
             dag_id = load_spec(slug).names.dag(one.step.job)
             ran = api.xcom(dag_id, one.step.run_id, task.task_id)
             costs[ran["stage"]].add(ran)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ml.core.errors import ConfigError
 from ml.local import supervisor
 from ml.local.doctor import diagnose
 from ml.local.secrets import load_secrets, secrets_file
+from ml.local.tracking import with_server
 from ml.render import colour, console
 from ml.settings import Settings, settings
 from ml.use_cases import available
@@ -60,17 +62,10 @@ def show_use_case(slug: str) -> None:
     from ml.render import summary
     from ml.stages import summary as stage
 
-    console().print(summary(stage.run(connect(slug, _tracked(settings())))))
+    console().print(summary(stage.run(connect(slug, with_server(settings())))))
 
 
-def _tracked(where: Settings) -> Settings:
-    """The settings, with the MLflow server of this platform if it runs: then pages have links."""
-    if where.tracking_uri or not supervisor.status(where).is_up:
-        return where
-    return where.model_copy(update={"tracking_uri": supervisor.status(where).mlflow_url})
-
-
-def show_logs(component: str, lines: int) -> None:
+def show_logs(component: str, lines: int, *, follow: bool = False) -> None:
     """`flightline logs`: the last lines of one component or of all.
 
     Raises:
@@ -80,9 +75,12 @@ def show_logs(component: str, lines: int) -> None:
         raise ConfigError(
             f"no component {component!r}", expected="one of: " + ", ".join(supervisor.COMPONENTS)
         )
+    names = [component] if component else supervisor.COMPONENTS
+    paths = {name: supervisor.log_path(settings(), name) for name in names}
+    if follow:  # by name: a new start puts a new file into the place of the old one
+        os.execvp("tail", ["tail", "-n", str(lines), "-F", *map(str, paths.values())])
     out = console()
-    for name in [component] if component else supervisor.COMPONENTS:
-        path = supervisor.log_path(settings(), name)
+    for name, path in paths.items():
         out.rule(f"{name}: {path}", align="left")
         for line in last_lines(path, lines):
             out.print(line, markup=False)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import quote
 
 from rich.console import Console
+from rich.status import Status
 
-from ml.core.errors import ConfigError, FlightlineError
+from ml.core.errors import ConfigError, FlightlineError, TransientError
 from ml.core.story import Job, Step, story
 from ml.local import supervisor
 from ml.local.airflow_api import AirflowApi, Refused
@@ -23,9 +27,18 @@ from ml.settings import Settings
 from ml.use_cases import available, load_spec
 
 _POLL_SECONDS = 0.15
+_LOOK_SECONDS = 5.0
 _LOG_LINES = 12
 _LATE = datetime.max.replace(tzinfo=UTC)
 _DONE = {"success", "failed", "skipped", "upstream_failed"}
+_CALENDAR_JOBS = (Job.PARTITION, Job.RETRAIN)
+# Everything that the platform and its stages put into a home; what else is there is a person's.
+_OWN_ENTRIES = re.compile(
+    r"airflow|dbt|feast|lake|locks|logs|mlflow|training_sets|warehouse"
+    r"|platform\.lock|(secrets|platform)\.json|\.(secrets|platform)\.json\.\d+"  # half-written
+)
+# The first start makes the one, the first stage the other: names like `logs` alone prove nothing.
+_MARKS = ("platform.lock", "locks")
 
 
 class StepFailed(FlightlineError):
@@ -57,8 +70,9 @@ def play(slug: str, settings: Settings, *, fresh: bool = False) -> None:
     if fresh:
         delete_home(settings)
     supervisor.up(settings, pools=available(), progress=out.print)
-    for played in play_steps(slug, steps, settings, out):
-        out.print(f"  {played.seconds:.1f} s" + (", done before" if played.was_done else ""))
+    with closing(play_steps(slug, steps, settings, out)) as playing:
+        for played in playing:
+            out.print(f"  {played.seconds:.1f} s" + (", done before" if played.was_done else ""))
     out.rule(f"{slug} after {time.perf_counter() - begin:.0f} s", align="left")
     show_use_case(slug)
     out.print()
@@ -66,34 +80,91 @@ def play(slug: str, settings: Settings, *, fresh: bool = False) -> None:
     out.print("Stop it with: make down")
 
 
+def tell_interruption(settings: Settings) -> None:
+    """One line after Ctrl-C: what still runs, and what to do about it."""
+    told = "interrupted; nothing was left running"
+    if len(supervisor.status(settings).down) < len(supervisor.COMPONENTS):
+        told = "interrupted; the platform still runs: make demo goes on, make down stops it"
+    console().print(told)
+
+
 def delete_home(settings: Settings) -> None:
     """Stop the platform and delete its home.
 
     Raises:
-        ConfigError: if the folder does not look like a home, so that a wrong path costs nothing.
+        ConfigError: if anything in the folder is not the platform's: a wrong path costs nothing.
     """
     if not settings.home.exists():
         return
-    if not (settings.home / "platform.lock").exists() and any(settings.home.iterdir()):
-        raise ConfigError(
-            f"{settings.home} does not look like a home of the platform",
-            expected="a folder that flightline up made",
-            repair="check MLOPS_HOME, or delete the folder by hand",
-        )
+    found = sorted(path.name for path in settings.home.iterdir())
+    if strange := [name for name in found if not _OWN_ENTRIES.fullmatch(name)]:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise _not_a_home(settings, f"holds {', '.join(strange[:3])}{more}")
+    if found and not any(mark in found for mark in _MARKS):
+        raise _not_a_home(settings, f"has neither {' nor '.join(_MARKS)}")
     supervisor.down(settings)
     shutil.rmtree(settings.home)
 
 
+def _not_a_home(settings: Settings, seen: str) -> ConfigError:
+    return ConfigError(
+        f"nothing was deleted: {settings.home} {seen}",
+        expected="only what the platform makes",
+        repair="check MLOPS_HOME; move what is yours elsewhere, or delete the folder by hand",
+    )
+
+
 def play_steps(
     slug: str, steps: tuple[Step, ...], settings: Settings, out: Console
-) -> Iterator[Played]:
+) -> Generator[Played, None, None]:
     """Play the steps one after the other, yielding each as `Played`."""
     api = AirflowApi.connect(settings)
-    for job in Job:
-        api.set_paused(load_spec(slug).names.dag(job), is_paused=False)
-    for number, step in enumerate(steps, start=1):
-        out.print(f"[bold]{number}/{len(steps)}[/] {step.title}")
-        yield _play(api, slug, step, settings, out)
+    with _switched_on(api, slug, out):
+        for number, step in enumerate(steps, start=1):
+            out.print(f"[bold]{number}/{len(steps)}[/] {step.title}")
+            yield _play_watched(api, slug, step, settings, out)
+
+
+@contextmanager
+def _switched_on(api: AirflowApi, slug: str, out: Console) -> Iterator[None]:
+    """The use case's Dags take runs; afterwards no calendar starts any that did not before."""
+    names = load_spec(slug).names
+    paused = {dag.dag_id for dag in api.dags() if dag.is_paused}
+    try:
+        for job in Job:
+            api.set_paused(names.dag(job), is_paused=False)
+        yield
+    finally:
+        _pause(api, paused & {names.dag(job) for job in _CALENDAR_JOBS}, out)
+
+
+def _pause(api: AirflowApi, dag_ids: Collection[str], out: Console) -> None:
+    try:
+        for dag_id in sorted(dag_ids):
+            api.set_paused(dag_id, is_paused=True)
+    except FlightlineError as error:  # it must not hide why the story ended
+        out.print(f"the calendars of {', '.join(sorted(dag_ids))} stay on: {error.seen}")
+
+
+def _play_watched(
+    api: AirflowApi, slug: str, step: Step, settings: Settings, out: Console
+) -> Played:
+    try:
+        return _play(api, slug, step, settings, out)
+    except TransientError:
+        _require_up(step, settings)  # a component that ended says more than a call without answer
+        raise
+
+
+def _require_up(step: Step, settings: Settings) -> None:
+    if down := supervisor.status(settings).down:
+        names = ", ".join(component.name for component in down)
+        logs = ", ".join(str(component.log) for component in down)
+        raise StepFailed(
+            f"{step.title}: {names} ended while it was running",
+            expected="every component keeps running",
+            repair=f"read {logs}, then run the demo again: it starts everything and goes on",
+        )
 
 
 def _play(api: AirflowApi, slug: str, step: Step, settings: Settings, out: Console) -> Played:
@@ -102,17 +173,24 @@ def _play(api: AirflowApi, slug: str, step: Step, settings: Settings, out: Conso
     run = _find(api, dag_id, step.run_id)
     was_done = run is not None and run.state == "success"
     if run is None:
-        conf = {"as_of": step.as_of} if step.job is Job.RETRAIN else {}
-        if step.job is Job.HISTORY:
-            conf = {"first": step.first, "last": step.last}
-        key = step.first if step.job is Job.PARTITION else None
-        run = api.trigger(dag_id, run_id=step.run_id, conf=conf, partition_key=key)
+        run = _trigger(api, dag_id, step)
     elif run.state == "failed":
-        api.clear_run(dag_id, step.run_id)
-    tasks = _watch(api, run, out)
-    if failed := [task for task in tasks if task.state == "failed"]:
-        raise _failure(api, run, failed[0], step, settings)
+        has_failed_task = any(
+            task.state == "failed" for task in api.task_instances(dag_id, step.run_id)
+        )
+        api.clear_run(dag_id, step.run_id, only_failed=has_failed_task)
+    run, tasks = _watch(api, run, step, settings, out)
+    if run.state != "success":
+        raise _failure(api, run, tasks, step, settings)
     return Played(step, time.perf_counter() - begin, tuple(tasks), was_done)
+
+
+def _trigger(api: AirflowApi, dag_id: str, step: Step) -> Run:
+    conf = {"as_of": step.as_of} if step.job is Job.RETRAIN else {}
+    if step.job is Job.HISTORY:
+        conf = {"first": step.first, "last": step.last}
+    key = step.first if step.job is Job.PARTITION else None
+    return api.trigger(dag_id, run_id=step.run_id, conf=conf, partition_key=key)
 
 
 def _find(api: AirflowApi, dag_id: str, run_id: str) -> Run | None:
@@ -124,29 +202,58 @@ def _find(api: AirflowApi, dag_id: str, run_id: str) -> Run | None:
         raise
 
 
-def _watch(api: AirflowApi, run: Run, out: Console) -> list[TaskInstance]:
+def _watch(
+    api: AirflowApi, run: Run, step: Step, settings: Settings, out: Console
+) -> tuple[Run, list[TaskInstance]]:
     """Tell of each task as it ends, and show what runs now where there is a terminal."""
     told: set[str] = set()
+    looked_at = time.monotonic()
     with out.status("waiting for the scheduler") as spinner:
         while True:
-            is_finished = api.get_run(run.dag_id, run.run_id).is_finished
+            run = api.get_run(run.dag_id, run.run_id)  # before its tasks: then theirs are final
             tasks = api.task_instances(run.dag_id, run.run_id)
-            for task in sorted(tasks, key=lambda task: task.started_at or task.ended_at or _LATE):
-                if task.state in _DONE and task.task_id not in told:
-                    told.add(task.task_id)
-                    duration = f"{task.duration_s or 0:5.1f} s"
-                    out.print(f"  {duration}  {task.task_id:<22}", colour(str(task.state)))
-                elif task.state == "running":
-                    spinner.update(f"{task.task_id} (try {task.try_number})")
-            if is_finished:
-                return tasks
+            _tell(tasks, told, out, spinner)
+            if run.is_finished:
+                return run, tasks
+            if time.monotonic() - looked_at > _LOOK_SECONDS:
+                _require_up(step, settings)  # without a scheduler, Airflow answers and waits
+                looked_at = time.monotonic()
             time.sleep(_POLL_SECONDS)
 
 
+def _tell(tasks: Sequence[TaskInstance], told: set[str], out: Console, spinner: Status) -> None:
+    for task in sorted(tasks, key=lambda task: task.started_at or task.ended_at or _LATE):
+        if task.state in _DONE and task.task_id not in told:
+            told.add(task.task_id)
+            duration = f"{task.duration_s or 0:5.1f} s"
+            out.print(f"  {duration}  {task.task_id:<22}", colour(str(task.state)))
+        elif task.state == "running":
+            spinner.update(f"{task.task_id} (try {task.try_number})")
+
+
 def _failure(
+    api: AirflowApi, run: Run, tasks: Sequence[TaskInstance], step: Step, settings: Settings
+) -> StepFailed:
+    for task in tasks:
+        if task.state == "failed":
+            return _task_failure(api, run, task, step, settings)
+    states = ", ".join(f"{task.task_id} {task.state or 'not started'}" for task in tasks)
+    page = f"{api.url}/dags/{run.dag_id}/runs/{quote(run.run_id, safe='')}"
+    return StepFailed(
+        f"{step.title}: run {run.run_id} of {run.dag_id} is {run.state}, and none of its tasks "
+        f"is ({states}): it took too long, or it was marked by hand",
+        expected="success",
+        repair=f"look at {page} and run the demo again: it repeats the whole run",
+    )
+
+
+def _task_failure(
     api: AirflowApi, run: Run, task: TaskInstance, step: Step, settings: Settings
 ) -> StepFailed:
-    log = api.task_log(run.dag_id, run.run_id, task.task_id, task.try_number)
+    try:
+        log = api.task_log(run.dag_id, run.run_id, task.task_id, task.try_number)
+    except Refused:  # it ended before it wrote any
+        log = ""
     folder = settings.airflow_home / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
     path = Path(folder) / f"task_id={task.task_id}" / f"attempt={task.try_number}.log"
     lines = "\n".join(f"    {line}" for line in log.splitlines()[-_LOG_LINES:])

@@ -99,13 +99,13 @@ def _last_lines(log: Path) -> str:
 
 def _ready(settings: Settings, started_at: float) -> set[str]:
     ports = load_ports(settings)
-    ready = {"mlflow"} if _answers(f"{ports.mlflow_url}/health") else set()
+    ready = {"mlflow"} if answers(f"{ports.mlflow_url}/health") else set()
     try:
         health = AirflowApi(ports.airflow_url, user="", password="", timeout_s=5).health()
     except (TransientError, ConfigError):  # starting: not listening yet, or a page not found
         return ready
     # What tasks talk to is loaded by its first request, for seconds: better here than in a task.
-    if not _answers(f"{ports.airflow_url}/execution/health", timeout_s=30):
+    if not answers(f"{ports.airflow_url}/execution/health", timeout_s=30):
         return ready
     beats = {
         "scheduler": health["scheduler"]["latest_scheduler_heartbeat"],
@@ -114,7 +114,7 @@ def _ready(settings: Settings, started_at: float) -> set[str]:
     return ready | {"api-server"} | {name for name in beats if _is_after(beats[name], started_at)}
 
 
-def _answers(url: str, *, timeout_s: float = 5) -> bool:
+def answers(url: str, *, timeout_s: float = 5) -> bool:
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=timeout_s) as answer:
             return bool(answer.status == 200)

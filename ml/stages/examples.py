@@ -18,6 +18,17 @@ def model_columns(platform: Platform) -> list[str]:
     return [*platform.features.columns, *platform.spec.features.on_request]
 
 
+def require_transformed(platform: Platform, partitions: Sequence[Partition]) -> None:
+    """Raise `DataError` naming the first of these partitions that has no exports."""
+    spec = platform.spec
+    present = set(platform.lake.keys("marts", spec.mart))
+    if absent := [p.key for p in partitions if p.key not in present]:
+        raise DataError(
+            f"{len(absent)} partitions were not transformed, the first is {absent[0]}",
+            repair=f"run: flightline ingest and flightline transform {spec.slug} {absent[0]}",
+        )
+
+
 def read_events(platform: Platform, partitions: Sequence[Partition]) -> pd.DataFrame:
     """The mart's rows of these partitions as last exported, ordered by decision time and key.
 
@@ -25,14 +36,9 @@ def read_events(platform: Platform, partitions: Sequence[Partition]) -> pd.DataF
         DataError: if a partition was not transformed.
     """
     spec = platform.spec
+    require_transformed(platform, partitions)
     keys = [partition.key for partition in partitions]
-    present = set(platform.lake.keys("marts", spec.mart))
-    if absent := [key for key in keys if key not in present]:
-        raise DataError(
-            f"{len(absent)} partitions were not transformed, the first is {absent[0]}",
-            repair=f"run: flightline ingest and flightline transform {spec.slug} {absent[0]}",
-        )
-    events = platform.lake.read("marts", spec.mart, keys).to_pandas()
+    events: pd.DataFrame = platform.lake.read("marts", spec.mart, keys).to_pandas()
     return events.sort_values([spec.decided_at, spec.key], ignore_index=True)
 
 

@@ -53,8 +53,9 @@ def run(
         _require_partitions(platform, table, rows, partitions)
         checked[table] = _check(platform, table, rows)
     # Everything was read and judged before the first raw partition is replaced.
-    for table, (good, _) in checked.items():
+    for table, (good, bad) in checked.items():
         _write(platform, table, good, partitions, corrected_at)
+        _clear_quarantine(platform, table, bad, partitions)
     keys = [partition.key for partition in partitions]
     return IngestResult(
         partitions=len(partitions),
@@ -125,33 +126,36 @@ def _with_reasons(failure: dy.FailureInfo) -> pl.DataFrame:
 
 
 def _quarantine(platform: Platform, table: Table, rows: pl.DataFrame, bad: pl.DataFrame) -> None:
-    if table.is_snapshot:
-        _quarantine_partition(platform, table, None, len(rows), bad)
-        return
-    delivered = rows["partition_key"].value_counts(sort=True)
-    for key, count in delivered.iter_rows():
-        rejected = bad.filter(pl.col("partition_key") == key).drop("partition_key")
-        _quarantine_partition(platform, table, key, count, rejected)
-
-
-def _quarantine_partition(
-    platform: Platform, table: Table, key: str | None, delivered: int, rejected: pl.DataFrame
-) -> None:
-    spec = platform.spec
-    if rejected.is_empty():
-        platform.lake.remove("quarantine", table.name, key)
-        return
-    platform.lake.write("quarantine", table.name, key, rejected.to_arrow())
-    if len(rejected) / delivered > spec.max_quarantine_share:
-        counts = rejected.explode("reasons")["reasons"].value_counts(sort=True)
-        reasons = ", ".join(f"{name} {count}" for name, count in counts.iter_rows())
-        name = f"{table.name} {key or ''}".rstrip()
+    """Store all bad rows, then stop if a partition has too many of them."""
+    spec, too_bad = platform.spec, []
+    for key, (delivered, rejected) in _by_partition(table, rows, bad).items():
+        if rejected.is_empty():
+            continue  # an older quarantine goes only when the raw partition has its good rows
+        platform.lake.write("quarantine", table.name, key, rejected.to_arrow())
+        if len(rejected) / delivered > spec.max_quarantine_share:
+            counts = rejected.explode("reasons")["reasons"].value_counts(sort=True)
+            reasons = ", ".join(f"{name} {count}" for name, count in counts.iter_rows())
+            name = f"{table.name} {key or ''}".rstrip()
+            too_bad.append(f"{len(rejected)} of {delivered} rows of {name} are bad: {reasons}")
+    if too_bad:
         raise DataError(
-            f"{len(rejected)} of {delivered} rows of {name} are bad: {reasons}",
-            expected=f"at most {spec.max_quarantine_share:.1%}",
-            repair="look at quarantine/ in the lake, mend the source or the contract and "
-            f"run: flightline ingest {spec.slug} {key or spec.coverage.first}",
+            "; ".join(too_bad),
+            expected=f"at most {spec.max_quarantine_share:.1%} of a partition",
+            repair="look at quarantine/ in the lake, mend the source or the contract and run: "
+            f"flightline ingest {spec.slug} …",
         )
+
+
+def _by_partition(
+    table: Table, rows: pl.DataFrame, bad: pl.DataFrame
+) -> dict[str | None, tuple[int, pl.DataFrame]]:
+    """How many rows were delivered and which are bad, by partition key; None for a snapshot."""
+    if table.is_snapshot:
+        return {None: (len(rows), bad)}
+    delivered = rows["partition_key"].value_counts(sort=True).sort("partition_key")
+    split = bad.partition_by("partition_key", as_dict=True, include_key=False)
+    none = bad.drop("partition_key").clear()
+    return {key: (count, split.get((key,), none)) for key, count in delivered.iter_rows()}
 
 
 def _write(
@@ -172,3 +176,16 @@ def _write(
     for partition in partitions:
         content = by_key.get((partition.key,), empty)
         platform.lake.write("raw", table.name, partition.key, content.to_arrow())
+
+
+def _clear_quarantine(
+    platform: Platform, table: Table, bad: pl.DataFrame, partitions: Sequence[Partition]
+) -> None:
+    """Remove what an earlier ingest had put aside for partitions that are clean now."""
+    if table.is_snapshot:
+        clean: list[str | None] = [None] if bad.is_empty() else []
+    else:
+        dirty = set(bad["partition_key"]) if len(bad) else set()
+        clean = [partition.key for partition in partitions if partition.key not in dirty]
+    for key in clean:
+        platform.lake.remove("quarantine", table.name, key)

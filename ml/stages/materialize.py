@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
+from ml.stages.examples import require_transformed
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,9 @@ def run(platform: Platform, *, partitions: Sequence[Partition]) -> MaterializeRe
     """Bring the online store up to these partitions; running it again gives the same rows.
 
     Raises:
-        DataError: if the exported data does not have the declared columns.
+        DataError: if a partition was not transformed, or the exported data does not have the
+            declared columns.
     """
+    require_transformed(platform, partitions)
     platform.features.apply()
     return MaterializeResult(len(partitions), platform.features.materialize(partitions))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ml.core.digests import json_digest
 from ml.core.errors import ConfigError, GateRejected
 from ml.core.gates import Decision
 from ml.core.names import CANARY, CHAMPION
 from ml.core.ports import ModelVersion, Platform
-from ml.core.release import Release, first_champion, start_canary
+from ml.core.release import Release, first_champion, opponent_of, start_canary
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ def run(platform: Platform, *, version: int) -> PromoteResult:
         GateRejected: if it did not pass.
     """
     candidate = platform.registry.version(version)
-    _require_accepted(platform, candidate)
     releases = platform.registry.releases()
+    _require_accepted(platform, candidate, releases)
     current = releases[-1] if releases else None
     release = _next_release(platform, candidate, releases, current)
     platform.registry.publish(release)
@@ -56,21 +58,29 @@ def run(platform: Platform, *, version: int) -> PromoteResult:
     )
 
 
-def _require_accepted(platform: Platform, candidate: ModelVersion) -> None:
-    slug, version = platform.spec.slug, candidate.version
-    if "release.evidence_sha256" not in candidate.tags:
+def _require_accepted(
+    platform: Platform, candidate: ModelVersion, releases: Sequence[Release]
+) -> None:
+    """The verdict must be complete, unchanged, and on a comparison with today's champion."""
+    tags, version, slug = candidate.tags, candidate.version, platform.spec.slug
+    stored = dict(platform.tracking.evidence(candidate.run_id) or {})
+    opponent = opponent_of(releases, version)
+    expected = {
+        "decision": tags.get("release.decision"),
+        "version": version,
+        "model_sha256": tags.get("model.sha256"),
+        "champion": opponent.champion if opponent else None,
+    }
+    digest = stored.pop("sha256", None)
+    is_whole = digest == tags.get("release.evidence_sha256") == json_digest(stored)
+    if not is_whole or any(stored.get(name) != value for name, value in expected.items()):
         raise ConfigError(
-            f"version {version} of {slug} has no verdict",
-            expected="a validated version",
+            f"version {version} of {slug} has no verdict that holds now",
+            expected="a validation against the present champion, whose evidence is unchanged",
             repair=f"run: flightline validate {slug} {version}",
         )
-    if candidate.tags["release.decision"] != Decision.ACCEPTED:
-        prefix = "release.gate."
-        failed = [
-            f"{name.removeprefix(prefix)} {verdict}"
-            for name, verdict in sorted(candidate.tags.items())
-            if name.startswith(prefix) and verdict != "PASS"
-        ]
+    if stored["decision"] != Decision.ACCEPTED:
+        failed = [f"{g['name']} {g['verdict']}" for g in stored["gates"] if g["verdict"] != "PASS"]
         raise GateRejected(
             f"version {version} of {slug} was not accepted: {', '.join(failed)}",
             expected="every gate PASS",
@@ -97,4 +107,6 @@ def _next_release(
             repair="train a new candidate",
         )
     weight = platform.spec.release.canary_weight_bp
+    # From now on in data time: partitions that were answered already keep their release.
+    in_force_from = max(in_force_from, platform.data_time())
     return start_canary(current, version, in_force_from, weight_bp=weight)

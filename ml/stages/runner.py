@@ -6,11 +6,12 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from ml.adapters.connect import connect
 from ml.adapters.files import exclusive
+from ml.core.errors import ConfigError
 from ml.core.ports import Platform
 from ml.core.prediction_source import Source
 from ml.settings import Settings, settings
@@ -63,9 +64,31 @@ def _partitions(platform: Platform, arguments: Arguments) -> dict[str, Any]:
 
 
 def _ingest(platform: Platform, arguments: Arguments) -> ingest.IngestResult:
-    corrected = arguments.corrected_at
-    corrected_at = datetime.fromisoformat(corrected) if corrected else None
+    corrected_at = _instant(arguments.corrected_at) if arguments.corrected_at else None
     return ingest.run(platform, corrected_at=corrected_at, **_partitions(platform, arguments))
+
+
+def _instant(text: str) -> datetime:
+    """An aware time in UTC; without an offset it would be anybody's guess."""
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            raise ValueError(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"bad time {text!r}", expected="ISO 8601 with an offset: 2013-07-01T12:00:00+00:00"
+        ) from error
+    return found.astimezone(UTC)
+
+
+def _score(platform: Platform, arguments: Arguments) -> score.ScoreResult:
+    batch = (Source.SCORE.value, Source.REPLAY.value)
+    if arguments.source not in batch:
+        raise ConfigError(
+            f"bad source {arguments.source!r}", expected="one of: " + ", ".join(batch)
+        )
+    source = Source(arguments.source)
+    return score.run(platform, source=source, **_partitions(platform, arguments))
 
 
 def _train(platform: Platform, arguments: Arguments) -> train.TrainResult:
@@ -81,21 +104,30 @@ _STAGES: Mapping[str, Callable[[Platform, Arguments], Any]] = {
     "train": _train,
     "validate": lambda p, a: validate.run(p, version=a.version),
     "promote": lambda p, a: promote.run(p, version=a.version),
-    "score": lambda p, a: score.run(p, source=Source(a.source), **_partitions(p, a)),
+    "score": _score,
 }
 
 
 def run_stage(
-    stage: str, slug: str, arguments: Arguments, *, where: Settings | None = None
+    stage: str,
+    slug: str,
+    arguments: Arguments,
+    *,
+    where: Settings | None = None,
+    wait_seconds: float = 0,
 ) -> StageRun:
     """Run one stage of a use case; stages of one use case run one at a time.
 
+    Args:
+        wait_seconds: how long to wait for another stage of this use case to end.
+
     Raises:
         FlightlineError: as the stage's own `run` says; `TransientError` if another stage of this
-            use case is running.
+            use case is still running.
     """
     where = where or settings()
     platform = connect(slug, where)
-    with exclusive(where.home / "locks" / f"{slug}.lock"), Meter() as meter:
+    lock = where.home / "locks" / f"{slug}.lock"
+    with exclusive(lock, wait_seconds=wait_seconds), Meter() as meter:
         result = _STAGES[stage](platform, arguments)
     return StageRun(stage, result, meter.seconds, meter.cpu_seconds, meter.peak_mib)

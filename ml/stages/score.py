@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.core.digests import frame_digest
-from ml.core.errors import DataError
+from ml.core.errors import DataError, TransientError
 from ml.core.names import CANARY, CHAMPION
 from ml.core.partitions import Partition
 from ml.core.ports import Model, Platform
@@ -21,8 +21,8 @@ from ml.core.release import Release, in_force_at
 from ml.core.router import key_hash
 from ml.stages.examples import model_columns, read_examples
 
-# What a rerun may change: how long it took.
-_MEASURED = ["champion_latency_us", "canary_latency_us"]
+# What a rerun may change: how long it took, and whether it was one of a range.
+_NOT_DIGESTED = ["champion_latency_us", "canary_latency_us", "source"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ class ScoreResult:
     Attributes:
         rows: predictions by the model that served them.
         skipped: keys of partitions before the first release: nothing could answer.
+        canary_errors: rows that the canary could not score; the champion answered.
         mean_score: of what was served; NaN if nothing was.
-        digests: SHA-256 of the log by partition, without measured times.
+        digests: SHA-256 of the log by partition, without measured times and source.
     """
 
     partitions: int
     rows: Mapping[str, int]
     skipped: tuple[str, ...]
+    canary_errors: int
     mean_score: float
     digests: Mapping[str, str]
 
@@ -70,13 +72,14 @@ def run(platform: Platform, *, partitions: Sequence[Partition], source: Source) 
         partitions=len(answerable),
         rows={str(by): int(n) for by, n in everything["served"].value_counts().items()},
         skipped=skipped,
+        canary_errors=sum(int(log["canary_error"].notna().sum()) for log in logs),
         mean_score=float(everything["score"].mean()),
         digests={log["partition_key"][0]: _digest(log) for log in logs},
     )
 
 
 def _digest(log: pd.DataFrame) -> str:
-    content = log.drop(columns=_MEASURED)
+    content = log.drop(columns=_NOT_DIGESTED)
     return frame_digest(content.assign(flags=content["flags"].map(",".join)))
 
 
@@ -102,6 +105,8 @@ def _score(
     if release.canary:
         try:
             canary = _predict(platform, release.canary, rows, models)
+        except TransientError:  # the partition can be scored again, by both
+            raise
         except Exception as error:  # noqa: BLE001  # whatever breaks a canary, the champion answers
             canary = _Prediction.none(len(rows), error=type(error).__name__)
     by_canary = (assigned == CANARY) & np.isfinite(canary.score)
@@ -139,7 +144,7 @@ def _score(
 class _Prediction:
     score: np.ndarray
     latency_us: float | None
-    error: str | None
+    error: np.ndarray | str | None
 
     @classmethod
     def none(cls, rows: int, error: str | None = None) -> _Prediction:
@@ -155,7 +160,9 @@ def _predict(
     start = time.perf_counter()
     score = models[version].predict(rows)
     latency_us = (time.perf_counter() - start) / len(rows) * 1e6
-    return _Prediction(score, latency_us, None if np.isfinite(score).all() else "NotANumber")
+    error = np.full(len(rows), None, dtype=object)
+    error[~np.isfinite(score)] = "NotANumber"
+    return _Prediction(score, latency_us, error)
 
 
 def _features(row: Mapping[Hashable, float]) -> tuple[str, str, list[str]]:

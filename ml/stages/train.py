@@ -14,7 +14,7 @@ import pandas as pd
 
 from ml.adapters.files import replacing
 from ml.core.digests import frame_digest, json_digest
-from ml.core.errors import DataError
+from ml.core.errors import ConfigError, DataError
 from ml.core.losses import base_rate_prediction, row_loss
 from ml.core.ports import Platform, TrainedRun
 from ml.core.problems import ProblemType
@@ -28,7 +28,7 @@ _OBJECTIVE = {ProblemType.BINARY: "binary", ProblemType.REGRESSION: "regression"
 _REPRODUCIBLE = {"deterministic": True, "force_col_wise": True, "num_threads": 1, "verbose": -1}
 # What a version repeats of its run: validation and promotion need no more than these.
 _VERSION_TAGS = (
-    *("as_of", "window.holdout", "base_rate"),
+    *("as_of", "window.select", "window.holdout", "base_rate"),
     *("dataset.sha256", "run.identity", "model.sha256", "git.commit"),
 )
 
@@ -133,6 +133,12 @@ def _train(
 ) -> TrainedRun:
     spec = platform.spec
     fit, select = (examples[examples["window"] == name] for name in ("fit", "select"))
+    if spec.problem not in _OBJECTIVE:
+        raise ConfigError(
+            f"{spec.slug} is a {spec.problem} problem",
+            expected="one that can be trained: " + ", ".join(_OBJECTIVE),
+            repair="state another problem in the spec",
+        )
     parameters = {
         "objective": _OBJECTIVE[spec.problem],
         "seed": spec.model.seed,
@@ -148,8 +154,8 @@ def _train(
     return TrainedRun(
         name=spec.names.run("train", as_of_key),
         identity=identity,
-        description=f"{spec.title}: LightGBM of {booster.num_trees()} trees on {len(fit):,} rows, "
-        f"as of {as_of_key}; the holdout is read by the validation only.",
+        description=f"{spec.title}: LightGBM of {booster.best_iteration} trees on {len(fit):,} "
+        f"rows, as of {as_of_key}; the holdout is read by the validation only.",
         parameters={**parameters, "rounds": booster.best_iteration, "features": len(columns)},
         metrics=_select_metrics(platform, select, prediction, base_rate),
         tags={

@@ -37,7 +37,8 @@ def run(platform: Platform, *, partitions: Sequence[Partition]) -> TransformResu
     spec = platform.spec
     _require_raw(platform, partitions)
     built = platform.warehouse.build(partitions)
-    tables = {spec.mart: "marts"} | dict.fromkeys(spec.features.tables, "features")
+    # The mart last: its presence says that the features of the partition are there.
+    tables = dict.fromkeys(spec.features.tables, "features") | {spec.mart: "marts"}
     rows = {table: _export(platform, area, table, partitions) for table, area in tables.items()}
     keys = [partition.key for partition in partitions]
     return TransformResult(

@@ -20,6 +20,8 @@ from ml.core.release import opponent_of
 from ml.core.statistics import MISSING, clustered_auc, clustered_mean, clustered_ratio
 from ml.stages.examples import label_values, read_examples, with_label
 
+_DECISION = "release.decision"
+
 
 @dataclass(frozen=True)
 class ValidateResult:
@@ -46,17 +48,11 @@ def run(platform: Platform, *, version: int) -> ValidateResult:
         DataError: if the evidence is invalid: a decision cannot rest on it.
     """
     candidate = platform.registry.version(version)
-    as_of = datetime.fromisoformat(candidate.tags["as_of"])
-    # As the training recorded it: the spec may have changed, and the model has seen what it saw.
+    _require_trained_here(candidate)
+    # First of all the old verdict goes: a crash or an error below must not leave it standing.
+    platform.registry.tag(version, {_DECISION: "pending"})
     first, last = candidate.tags["window.holdout"].split("..")
-    examples = read_examples(platform, platform.spec.partitions(first, last))
-    holdout = with_label(platform, examples, known_by=as_of)
-    if holdout.empty:
-        raise DataError(
-            f"the holdout {first} to {last} has no labelled rows",
-            expected="labels that were known at " + as_of.isoformat(),
-            repair="ingest and transform these partitions, then validate again",
-        )
+    holdout = _holdout(platform, candidate, first, last)
     opponent = opponent_of(platform.registry.releases(), version)
     champion = opponent.champion if opponent else None
     gates = _judge(platform, candidate, holdout, champion)
@@ -88,6 +84,33 @@ def run(platform: Platform, *, version: int) -> ValidateResult:
     return ValidateResult(version, decision, gates, champion, len(holdout), digest)
 
 
+def _require_trained_here(candidate: ModelVersion) -> None:
+    needed = {"as_of", "base_rate", "model.sha256", "window.select", "window.holdout"}
+    if missing := needed - set(candidate.tags):
+        raise ConfigError(
+            f"version {candidate.version} has no tag {', '.join(sorted(missing))}",
+            expected="a version that flightline train registered",
+            repair="train a candidate; a version made by hand cannot be judged",
+        )
+
+
+def _holdout(platform: Platform, candidate: ModelVersion, first: str, last: str) -> pd.DataFrame:
+    """The labelled rows of the holdout as the training recorded it.
+
+    Not as the spec says now: the spec may have changed, and the model has seen what it saw.
+    """
+    as_of = datetime.fromisoformat(candidate.tags["as_of"])
+    examples = read_examples(platform, platform.spec.partitions(first, last))
+    holdout = with_label(platform, examples, known_by=as_of)
+    if holdout.empty:
+        raise DataError(
+            f"the holdout {first} to {last} has no labelled rows",
+            expected=f"labels that were known at {as_of.isoformat()}",
+            repair="ingest and transform these partitions, then validate again",
+        )
+    return holdout
+
+
 def _judge(
     platform: Platform, candidate: ModelVersion, holdout: pd.DataFrame, champion: int | None
 ) -> tuple[GateResult, ...]:
@@ -114,12 +137,17 @@ def _judge(
 
 
 def _champion_loss(platform: Platform, champion: int, holdout: pd.DataFrame) -> np.ndarray | None:
-    """Loss of each row, or None if the champion has gone missing: that is no reason to pass."""
+    """Loss of each row, or None where there can be no fair comparison, which is no reason to pass.
+
+    The champion has gone missing, its file is broken, or it has learned from days of the holdout.
+    """
     try:
-        run_id = platform.registry.version(champion).run_id
-    except ConfigError:
+        found = platform.registry.version(champion)
+        if found.tags["window.select"].split("..")[1] >= holdout["partition_key"].min():
+            return None
+        prediction = platform.tracking.load_model(found.run_id).predict(holdout)
+    except (ConfigError, DataError):
         return None
-    prediction = platform.tracking.load_model(run_id).predict(holdout)
     return row_loss(platform.spec.problem, label_values(platform, holdout), prediction)
 
 
@@ -144,9 +172,8 @@ def _record(
     tags = {f"release.gate.{gate.name}": gate.verdict.value for gate in gates}
     if decision is not Decision.ACCEPTED and "release.revision" not in candidate.tags:
         tags["release.status"] = decision.value
-    # The digest last: with it, the validation is complete.
-    tags["release.decision"] = decision.value
     tags["release.evidence_sha256"] = str(evidence["sha256"])
+    tags[_DECISION] = decision.value  # the last write: with it, the validation is complete
     platform.registry.tag(candidate.version, tags)
 
 

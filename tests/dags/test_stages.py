@@ -32,7 +32,8 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     asked: list[Any] = []
 
     def run(outcome: Any, **arguments: Any) -> Any:
-        def fake(name: str, slug: str, given: Any) -> Any:
+        def fake(name: str, slug: str, given: Any, *, wait_seconds: float) -> Any:
+            assert wait_seconds > 60, "a short command line session is no reason to fail a run"
             if isinstance(outcome, BaseException):
                 raise outcome
             asked.append((name, slug, given))

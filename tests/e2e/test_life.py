@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from ml.core.names import Names
-from ml.core.story import story
+from ml.core.story import Job, story
 from ml.local import processes, supervisor
 from ml.local.airflow_api import AirflowApi
 from ml.settings import Settings
@@ -161,11 +161,42 @@ def _digests(ran: dict) -> dict:
     return {"stage": ran["stage"], **{name: result[name] for name in names}}
 
 
-def test_an_event_of_the_request_asset_starts_a_retraining(
+def test_no_calendar_is_left_on(
     home: Path, finished_demo: subprocess.CompletedProcess[str]
 ) -> None:
-    """The unkeyed request reaches the schedule, its `as_of` reaches the training."""
+    """After a failed demo and two that ended well: no nightly run starts by itself."""
     api, names = AirflowApi.connect(Settings(home=home)), Names(SLUG)
+    paused = {dag.dag_id for dag in api.dags() if dag.is_paused}
+    assert {names.dag("daily"), names.dag("retrain")} <= paused
+    runs = [run for job in Job for run in api.runs(names.dag(job))]
+    assert {run.state for run in runs} == {"success"}
+    assert {run.run_type for run in runs} == {"manual"}
+
+
+def test_a_stage_by_hand_links_to_the_running_server(
+    home: Path, finished_demo: subprocess.CompletedProcess[str]
+) -> None:
+    """The finished training is found again, and through the server its page is known."""
+    as_of = load_spec(SLUG).demo.first_as_of
+    done = flightline(home, "train", SLUG, "--as-of", as_of, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)["result"]
+    assert not result["is_new"]
+    assert supervisor.status(Settings(home=home)).mlflow_url in json.dumps(result)
+
+
+@pytest.fixture(scope="module")
+def switched_on(home: Path, finished_demo: subprocess.CompletedProcess[str]) -> AirflowApi:
+    """The platform as a team runs it: its Dags take requests and keys."""
+    api = AirflowApi.connect(Settings(home=home))
+    for job in Job:
+        api.set_paused(Names(SLUG).dag(job), is_paused=False)
+    return api
+
+
+def test_an_event_of_the_request_asset_starts_a_retraining(switched_on: AirflowApi) -> None:
+    """The unkeyed request reaches the schedule, its `as_of` reaches the training."""
+    api, names = switched_on, Names(SLUG)
     dag_id = names.dag("retrain")
     before = {run.run_id for run in api.runs(dag_id)}
     as_of = load_spec(SLUG).demo.first_as_of
@@ -187,10 +218,10 @@ def _wait_for_new_run(api: AirflowApi, dag_id: str, before: set[str]):
 
 
 def test_a_key_outside_the_source_is_skipped_with_the_reason(
-    home: Path, finished_demo: subprocess.CompletedProcess[str]
+    switched_on: AirflowApi,
 ) -> None:
     """A calendar that ran past the data is no failure."""
-    api, dag_id = AirflowApi.connect(Settings(home=home)), Names(SLUG).dag("daily")
+    api, dag_id = switched_on, Names(SLUG).dag("daily")
     api.trigger(dag_id, run_id="outside", partition_key="2014-02-01")
     assert api.wait_for_run(dag_id, "outside", timeout_s=60).state == "success"
     assert {task.state for task in api.task_instances(dag_id, "outside")} == {"skipped"}
@@ -198,10 +229,10 @@ def test_a_key_outside_the_source_is_skipped_with_the_reason(
 
 
 def test_a_run_without_a_key_fails_with_the_repair(
-    home: Path, finished_demo: subprocess.CompletedProcess[str]
+    switched_on: AirflowApi,
 ) -> None:
     """Airflow starts a partitioned Dag without a key silently; the task does not."""
-    api, dag_id = AirflowApi.connect(Settings(home=home)), Names(SLUG).dag("daily")
+    api, dag_id = switched_on, Names(SLUG).dag("daily")
     api.trigger(dag_id, run_id="keyless")
     assert api.wait_for_run(dag_id, "keyless", timeout_s=60).state == "failed"
     assert "has no partition key" in api.task_log(dag_id, "keyless", "ingest_partition")

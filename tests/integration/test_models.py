@@ -16,11 +16,13 @@ import pytest
 from support import SLUG, copy_home, platform_at, with_mart
 
 from ml.adapters.files import exclusive
+from ml.core.digests import json_digest
 from ml.core.errors import ConfigError, DataError, GateRejected, TransientError
 from ml.core.gates import Decision, Verdict
 from ml.core.ports import Platform
 from ml.core.prediction_log import PREDICTION_LOG
 from ml.core.prediction_source import Source
+from ml.core.release import in_force_at, opponent_of
 from ml.core.spec import UseCase
 from ml.stages import ingest, promote, score, train, validate
 from ml.stages.examples import read_examples, with_label
@@ -181,9 +183,9 @@ def test_only_labels_that_were_known_are_used(chain: Any, spec: UseCase) -> None
     known_by = days[1].start
     kept = with_label(chain.platform, examples, known_by=known_by)
     assert 0 < len(kept) < len(examples)
-    assert (kept["arrived_at"] <= known_by).all() and kept["is_late"].notna().all()
+    assert (kept["label_known_at"] <= known_by).all() and kept["is_late"].notna().all()
     left_out = examples[~examples["flight_id"].isin(kept["flight_id"])]
-    assert ((left_out["arrived_at"] > known_by) | left_out["is_late"].isna()).all()
+    assert ((left_out["label_known_at"] > known_by) | left_out["is_late"].isna()).all()
 
 
 def test_too_early_a_time_says_how_much_is_needed(chain: Any, spec: UseCase) -> None:
@@ -378,9 +380,25 @@ def third(broken: Broken, spec: UseCase) -> Platform:
     return platform
 
 
-def accept(platform: Platform, version: int) -> None:
-    tags = {"release.decision": "accepted", "release.evidence_sha256": "0" * 64}
+def judge(platform: Platform, version: int, **verdicts: str) -> None:
+    """Store verdicts as `validate` would, with evidence that holds."""
+    found = platform.registry.version(version)
+    opponent = opponent_of(platform.registry.releases(), version)
+    evidence = {
+        "version": version,
+        "model_sha256": found.tags["model.sha256"],
+        "champion": opponent.champion if opponent else None,
+        "gates": [{"name": name, "verdict": verdict} for name, verdict in verdicts.items()],
+        "decision": "accepted" if set(verdicts.values()) == {"PASS"} else "rejected",
+    }
+    digest = json_digest(evidence)
+    platform.tracking.log_validation(found.run_id, {**evidence, "sha256": digest}, {})
+    tags = {"release.evidence_sha256": digest, "release.decision": evidence["decision"]}
     platform.registry.tag(version, tags)
+
+
+def accept(platform: Platform, version: int) -> None:
+    judge(platform, version, skill="PASS", leak="PASS", better="PASS")
 
 
 def test_a_version_without_a_verdict_is_refused(third: Platform) -> None:
@@ -391,12 +409,7 @@ def test_a_version_without_a_verdict_is_refused(third: Platform) -> None:
 
 def test_a_rejected_version_is_a_decision_and_changes_nothing(third: Platform) -> None:
     before = third.registry.releases()
-    tags = {
-        "release.gate.skill": "FAIL",
-        "release.gate.leak": "PASS",
-        "release.decision": "rejected",
-    }
-    third.registry.tag(3, {**tags, "release.evidence_sha256": "0" * 64})
+    judge(third, 3, skill="FAIL", leak="PASS")
     with pytest.raises(GateRejected, match="skill FAIL") as caught:
         promote.run(third, version=3)
     assert "leak" not in str(caught.value)
@@ -423,12 +436,84 @@ def test_a_new_canary_replaces_the_undecided_one(third: Platform) -> None:
         promote.run(third, version=2)
 
 
-def test_an_older_version_does_not_turn_the_clock_back(broken: Broken, spec: UseCase) -> None:
+def test_a_promotion_does_not_rewrite_the_past(broken: Broken, spec: UseCase) -> None:
+    """A version trained as of an earlier time answers from data time on, not from then."""
     platform = broken()
+    before = {t: in_force_at(platform.registry.releases(), t) for t in (spec.as_of("2013-03-15"),)}
     version = train.run(platform, as_of=spec.as_of("2013-03-10")).version
     accept(platform, version)
-    with pytest.raises(ConfigError, match="not before the current one"):
-        promote.run(platform, version=version)
+    promote.run(platform, version=version)
+    releases = platform.registry.releases()
+    assert releases[-1].canary == version
+    assert releases[-1].in_force_from == platform.data_time()
+    assert {time: in_force_at(releases, time) for time in before} == before
+
+
+@pytest.mark.parametrize(
+    ("tamper", "value"),
+    [("decision", "accepted"), ("champion", None), ("version", 2), ("model_sha256", "0" * 64)],
+)
+def test_changed_evidence_is_refused(third: Platform, tamper: str, value: Any) -> None:
+    """A verdict that was edited by hand, in the tags or in the file, releases nothing."""
+    judge(third, 3, skill="PASS", better="FAIL")
+    found = third.registry.version(3)
+    evidence = dict(third.tracking.evidence(found.run_id) or {})
+    third.tracking.log_validation(found.run_id, {**evidence, tamper: value}, {})
+    third.registry.tag(3, {"release.decision": "accepted"})
+    with pytest.raises(ConfigError, match="has no verdict that holds now"):
+        promote.run(third, version=3)
+
+
+def test_a_verdict_from_before_the_champion_is_refused(
+    data_home: Any, tmp_path: Path, spec: UseCase
+) -> None:
+    """Two first models are both accepted without a comparison; only one of them may be released."""
+    platform = platform_at(copy_home(data_home[0], tmp_path / "home"), spec)
+    for as_of in ("2013-03-01", "2013-03-10"):
+        version = train.run(platform, as_of=spec.as_of(as_of)).version
+        assert validate.run(platform, version=version).champion is None
+    promote.run(platform, version=1)
+    with pytest.raises(ConfigError, match="validation against the present champion"):
+        promote.run(platform, version=2)
+    assert "better" in verdicts(validate.run(platform, version=2))
+
+
+def test_a_validation_that_breaks_off_takes_the_old_verdict_back(broken: Broken) -> None:
+    platform = with_mart(broken(), lambda rows: rows.assign(is_late=np.nan))
+    with pytest.raises(DataError):
+        validate.run(platform, version=2)
+    with pytest.raises(ConfigError, match="has no verdict that holds now"):
+        promote.run(platform, version=2)
+
+
+def test_lost_releases_do_not_make_a_first_model(broken: Broken) -> None:
+    """Or the next candidate would take all traffic without a comparison."""
+    platform = broken()
+    path = platform.warehouse.settings.mlflow_database  # type: ignore[attr-defined]  # the adapter's
+    with sqlite3.connect(path) as connection:
+        connection.execute("delete from registered_model_tags")
+    connection.close()
+    with pytest.raises(DataError, match="releases of flight_delay are lost"):
+        platform.registry.releases()
+
+
+def test_a_champion_that_learned_from_the_holdout_is_no_opponent(
+    broken: Broken, spec: UseCase
+) -> None:
+    platform = broken()
+    version = train.run(platform, as_of=spec.as_of("2013-02-20")).version
+    with pytest.raises(DataError, match="gate better"):
+        validate.run(platform, version=version)
+
+
+def test_a_lost_model_is_trained_again(broken: Broken, spec: UseCase) -> None:
+    platform = broken()
+    run_id = platform.registry.version(2).run_id
+    folder = platform.warehouse.settings.artifacts  # type: ignore[attr-defined]  # the adapter's
+    for file in folder.rglob("model.lgb"):
+        file.unlink()
+    again = train.run(platform, as_of=spec.as_of("2013-03-20"))
+    assert again.is_new and again.run_id != run_id and again.version > 2
 
 
 CRASHES = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,25 @@ def fresh() -> Iterator[None]:
         ("MLOPS_DUCKDB_MEMORY_LIMIT", "lots"),
         ("MLOPS_DUCKDB_MEMORY_LIMIT", "1GB'; drop table x"),
         ("MLOPS_AIRFLOW_PORT", "70000"),
+        ("MLOPS_TRACKING_URI", "localhost:5000"),
+        ("MLOPS_TRACKING_URI", "http://"),
+        ("MLOPS_TRACKING_URI", "http://:5000"),
+        ("MLOPS_TRACKING_URI", "http://server:99999"),
+        ("MLOPS_TRACKING_URI", "http://server:0"),
+        ("MLOPS_TRACKING_URI", "http://server:"),
+        ("MLOPS_TRACKING_URI", "http://server:port"),
+        ("MLOPS_TRACKING_URI", "http://my server"),
+        ("MLOPS_TRACKING_URI", "http://server/#/experiments"),
+        ("MLOPS_TRACKING_URI", "ftp://server"),
+        ("MLOPS_TRACKING_URI", "sqlite:///"),
+        ("MLOPS_TRACKING_URI", "sqlite://mlflow.db"),
+        ("MLOPS_HOME", "/"),
+        ("MLOPS_HOME", "~"),
+        ("MLOPS_HOME", str(REPOSITORY)),
+        ("MLOPS_HOME", str(REPOSITORY.parent)),
+        ("MLOPS_HOME", "/etc/passwd"),
+        ("MLOPS_HOME", "/etc/passwd/below"),
+        ("MLOPS_HOME", "~no_such_user_here/x"),
     ],
 )
 def test_a_bad_value_names_the_variable_and_the_value(
@@ -47,6 +67,57 @@ def test_a_relative_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_a_tilde_is_the_home_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Settings(home=Path("~/x")).home == tmp_path.resolve() / "x"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://server",
+        "https://server:5000/",
+        "https://company.example/mlflow",
+        "http://[::1]:5000",
+        "sqlite:////data/mlflow.db",
+    ],
+)
+def test_a_server_or_a_database_may_track(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLOPS_TRACKING_URI", uri)
+    assert settings().tracking_uri == uri
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty home would be the working directory, which a fresh demo would then delete."""
+    for name in ("MLOPS_HOME", "MLOPS_TRACKING_URI", "MLOPS_AIRFLOW_PORT"):
+        monkeypatch.setenv(name, "")
+    assert settings() == Settings(home=REPOSITORY / ".mlops")
+
+
+def test_one_port_for_two_servers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_AIRFLOW_PORT", "9000")
+    monkeypatch.setenv("MLOPS_MLFLOW_PORT", "9000")
+    with pytest.raises(ConfigError, match="MLOPS_MLFLOW_PORT='9000'") as caught:
+        settings()
+    assert "another port than MLOPS_AIRFLOW_PORT" in str(caught.value)
+    monkeypatch.setenv("MLOPS_MLFLOW_PORT", "9001")
+    assert settings().mlflow_port == 9001
+
+
+def test_two_free_ports_are_not_the_same_port() -> None:
+    """0 means: choose one."""
+    assert Settings(airflow_port=0, mlflow_port=0).mlflow_port == 0
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_home_that_cannot_be_written_to_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: bool
+) -> None:
+    """Also the default one, in a repository that belongs to somebody else."""
+    monkeypatch.setattr("os.access", lambda _, mode: mode == os.F_OK)  # root may write anywhere
+    if given:
+        monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "new" / "home"))
+    else:
+        monkeypatch.delenv("MLOPS_HOME", raising=False)
+    with pytest.raises(ConfigError, match=r"MLOPS_HOME='/.*\n.*that you may write to"):
+        settings()
 
 
 def test_without_variables_everything_lies_in_the_repository(

@@ -43,7 +43,7 @@ SPEC = UseCase(
     decided_at="decided_at",
     decision_lead=timedelta(hours=2),
     # Flights land after midnight: all but 31 of the year are down by noon UTC of the next day.
-    label=Label(column="is_late", known_at="arrived_at", maturity=timedelta(hours=8)),
+    label=Label(column="is_late", known_at="label_known_at", maturity=timedelta(hours=8)),
     features=Features(
         service="flight_delay_v1",
         tables=("feat_origin_departures", "feat_carrier_hour_arrivals"),

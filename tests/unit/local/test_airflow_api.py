@@ -131,6 +131,15 @@ def test_a_server_that_is_away_is_transient(fake):
     assert "make up" in error.value.repair
 
 
+@pytest.mark.parametrize("only_failed", [True, False])
+def test_a_run_is_cleared_for_real(fake, only_failed):
+    """Airflow's own default is to try it dry."""
+    fake.answers = [(200, {})]
+    fake.api.clear_run("d", "r", only_failed=only_failed)
+    assert fake.calls[0][1].endswith("/clear")
+    assert fake.calls[0][2] == {"dry_run": False, "only_failed": only_failed}
+
+
 def test_all_pages_are_read(fake, monkeypatch):
     monkeypatch.setattr(airflow_api, "PAGE_SIZE", 2)
     fake.answers = [(200, {"dag_runs": [RUN, RUN]}), (200, {"dag_runs": [RUN]})]

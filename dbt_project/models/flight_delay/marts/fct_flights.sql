@@ -57,5 +57,9 @@ select
     -- Cancelled and diverted flights are scored, but have no label.
     (arrival_delay_min >= 15)::int as is_late,
     scheduled_arrival_at + to_minutes(arrival_delay_min) as arrived_at,
+    case
+        when arrival_delay_min is not null
+            then greatest(scheduled_arrival_at + to_minutes(arrival_delay_min), corrected_at)
+    end as label_known_at,
     corrected_at
 from arrivals

@@ -1,0 +1,224 @@
+"""Deleting a home, and a story that does not go well, against a scripted Airflow."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ml.core.errors import ConfigError, TransientError
+from ml.core.names import Names
+from ml.core.story import Job, Step
+from ml.local import demo, supervisor
+from ml.local.demo import StepFailed, delete_home, play_steps, tell_interruption
+from ml.local.records import Dag, Run, TaskInstance
+from ml.local.secrets import load_secrets
+from ml.settings import Settings
+from ml.use_cases import demo_slug
+
+SLUG = demo_slug()
+STEP = Step(Job.RETRAIN, "first model", as_of="2013-06-01")
+CALENDARS = {Names(SLUG).dag("daily"), Names(SLUG).dag("retrain")}
+
+
+def make(home: Path, *names: str) -> None:
+    for name in names:
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x") if "." in name else path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param((), id="empty"),
+        pytest.param(("locks", "lake", "warehouse"), id="by a stage alone"),
+        pytest.param(("platform.lock", "platform.json", "airflow"), id="by a start alone"),
+        pytest.param(("locks", ".platform.json.123", ".secrets.json.7"), id="half-written files"),
+    ],
+)
+def test_what_only_the_platform_made_is_deleted(scratch: Settings, names: tuple[str, ...]) -> None:
+    scratch.home.mkdir()
+    make(scratch.home, *names)
+    delete_home(scratch)
+    assert not scratch.home.exists()
+
+
+def test_a_home_with_secrets_is_deleted(scratch: Settings) -> None:
+    load_secrets(scratch)
+    make(scratch.home, "platform.lock")
+    delete_home(scratch)
+    assert not scratch.home.exists()
+
+
+def test_a_persons_files_are_named_and_nothing_is_deleted(scratch: Settings) -> None:
+    """Also if the platform was started in that folder, so that it has a lock."""
+    make(scratch.home, "platform.lock", "lake", "thesis.tex", ".git", "a.txt", "b.txt")
+    with pytest.raises(ConfigError, match=r"holds \.git, a\.txt, b\.txt and 1 more") as caught:
+        delete_home(scratch)
+    assert str(scratch.home) in caught.value.seen
+    assert (scratch.home / "thesis.tex").exists() and (scratch.home / "lake").exists()
+
+
+def test_a_folder_whose_names_only_happen_to_be_the_same_is_kept(scratch: Settings) -> None:
+    """A project of its own may well have a folder `airflow` and a folder `dbt`."""
+    make(scratch.home, "airflow", "dbt", "logs")
+    with pytest.raises(ConfigError, match=r"neither platform\.lock nor locks"):
+        delete_home(scratch)
+    assert (scratch.home / "dbt").exists()
+
+
+class FakeAirflow:
+    """One Dag run whose states follow a script; the last state stays."""
+
+    url = "http://airflow"
+
+    def __init__(self, *states: str, tasks: dict[str, str | None]) -> None:
+        self.states, self.tasks = list(states), tasks
+        self.cleared: list[bool] = []
+        self.paused = {Names(SLUG).dag(job): True for job in Job}
+
+    def dags(self) -> list[Dag]:
+        return [Dag(name, "x.py", paused, None) for name, paused in self.paused.items()]
+
+    def set_paused(self, dag_id: str, *, is_paused: bool) -> None:
+        self.paused[dag_id] = is_paused
+
+    def get_run(self, dag_id: str, run_id: str) -> Run:
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if state == "away":
+            raise TransientError("Airflow did not answer")
+        return Run(dag_id, run_id, state, "manual", None, {}, None, None)
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[TaskInstance]:
+        return [TaskInstance(n, s, None, None, 1, None) for n, s in self.tasks.items()]
+
+    def clear_run(self, dag_id: str, run_id: str, *, only_failed: bool) -> None:
+        self.cleared.append(only_failed)
+
+    def task_log(self, *_: object) -> str:
+        return "the reason"
+
+
+class Stage:
+    """Plays one step against a fake."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+        self.patch, self.settings = monkeypatch, settings
+        monkeypatch.setattr(demo, "_POLL_SECONDS", 0.001)
+        self.components_down()
+
+    def components_down(self, *names: str) -> None:
+        found = supervisor.PlatformStatus(
+            tuple(
+                supervisor.ComponentStatus(
+                    name, None if name in names else 1, supervisor.log_path(self.settings, name)
+                )
+                for name in supervisor.COMPONENTS
+            ),
+            "",
+            "",
+        )
+        self.patch.setattr(supervisor, "status", lambda _: found)
+
+    def play(self, api: FakeAirflow) -> list[demo.Played]:
+        self.patch.setattr(demo.AirflowApi, "connect", lambda _: api)
+        return list(play_steps(SLUG, (STEP,), self.settings, Console(file=io.StringIO())))
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch, scratch: Settings) -> Stage:
+    return Stage(monkeypatch, scratch)
+
+
+def test_a_run_that_ends_well_is_played(stage: Stage) -> None:
+    """A skipped task is a decision: the run decides."""
+    [played] = stage.play(FakeAirflow("running", "success", tasks={"train": "skipped"}))
+    assert [task.state for task in played.tasks] == ["skipped"]
+
+
+def test_a_failed_run_without_a_failed_task_is_a_failure(stage: Stage) -> None:
+    """So ends a run that took too long: Airflow skips what had not begun."""
+    with pytest.raises(StepFailed, match=f"run {STEP.run_id} of .* is failed") as caught:
+        stage.play(FakeAirflow("running", "failed", tasks={"train": "skipped", "promote": None}))
+    assert "train skipped, promote not started" in caught.value.seen
+    assert "http://airflow/dags/" in caught.value.repair
+
+
+def test_a_failed_task_is_named_with_the_end_of_its_log(stage: Stage) -> None:
+    with pytest.raises(StepFailed, match="task train failed") as caught:
+        stage.play(FakeAirflow("running", "failed", tasks={"train": "failed", "x": "success"}))
+    assert "the reason" in caught.value.seen
+
+
+@pytest.mark.parametrize(
+    ("tasks", "only_failed"),
+    [
+        ({"train": "success", "validate": "failed", "promote": "upstream_failed"}, True),
+        ({"train": "skipped", "validate": None}, False),
+        ({"train": "success", "validate": "upstream_failed"}, False),
+    ],
+)
+def test_a_failed_run_is_repeated_as_far_as_needed(
+    stage: Stage, tasks: dict[str, str | None], only_failed: bool
+) -> None:
+    """Without a failed task, clearing the failed ones would clear nothing and wait for ever."""
+    api = FakeAirflow("failed", "queued", "success", tasks=tasks)
+    stage.play(api)
+    assert api.cleared == [only_failed]
+
+
+def test_a_component_that_ends_while_waiting_ends_the_waiting(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a scheduler the api-server answers for ever that the run is queued."""
+    monkeypatch.setattr(demo, "_LOOK_SECONDS", 0.01)
+    stage.components_down("scheduler")
+    with pytest.raises(StepFailed, match="scheduler ended") as caught:
+        stage.play(FakeAirflow("queued", tasks={"train": None}))
+    assert "scheduler.log" in caught.value.repair
+
+
+def test_airflow_that_goes_away_is_named_with_its_log(stage: Stage) -> None:
+    stage.components_down("api-server")
+    with pytest.raises(StepFailed, match="api-server ended") as caught:
+        stage.play(FakeAirflow("running", "away", tasks={}))
+    assert "api-server.log" in caught.value.repair
+
+
+def test_airflow_that_is_only_slow_stays_a_passing_error(stage: Stage) -> None:
+    with pytest.raises(TransientError, match="did not answer"):
+        stage.play(FakeAirflow("running", "away", tasks={}))
+
+
+@pytest.mark.parametrize("end", ["success", "failed"])
+def test_calendars_that_were_off_are_off_again(stage: Stage, end: str) -> None:
+    """No nightly run may start by itself because somebody has watched the demo."""
+    api = FakeAirflow("running", end, tasks={"train": end})
+    try:
+        stage.play(api)
+    except StepFailed:
+        assert end == "failed"
+    assert {name for name, paused in api.paused.items() if paused} == CALENDARS
+
+
+def test_a_calendar_that_was_on_stays_on(stage: Stage) -> None:
+    api = FakeAirflow("success", tasks={})
+    api.paused[Names(SLUG).dag("daily")] = False
+    stage.play(api)
+    assert not api.paused[Names(SLUG).dag("daily")] and api.paused[Names(SLUG).dag("retrain")]
+
+
+@pytest.mark.parametrize(
+    ("down", "told"),
+    [((), "make down stops it"), (supervisor.COMPONENTS, "nothing was left running")],
+)
+def test_an_interruption_says_what_still_runs(
+    stage: Stage, capsys: pytest.CaptureFixture[str], down: tuple[str, ...], told: str
+) -> None:
+    stage.components_down(*down)
+    tell_interruption(stage.settings)
+    out = capsys.readouterr().out
+    assert told in out and len(out.splitlines()) == 1

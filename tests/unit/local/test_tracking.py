@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import http.server
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ml.local import supervisor, tracking
+from ml.local.ports import load_ports
+from ml.local.tracking import with_server
+from ml.settings import Settings
+
+
+class _Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "inner.example")
+
+
+@pytest.fixture
+def server(scratch: Settings) -> Iterator[str]:
+    """Something healthy where the platform's MLflow listens."""
+    ports = load_ports(scratch)
+    found = http.server.ThreadingHTTPServer(("127.0.0.1", ports.mlflow), _Healthy)
+    threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
+    yield ports.mlflow_url
+    found.shutdown()
+    found.server_close()
+
+
+def components(monkeypatch: pytest.MonkeyPatch, *up: str) -> None:
+    found = supervisor.PlatformStatus(
+        tuple(
+            supervisor.ComponentStatus(name, 1 if name in up else None, tracking.ports_file)  # type: ignore[arg-type]  # no log is read
+            for name in supervisor.COMPONENTS
+        ),
+        "",
+        "",
+    )
+    monkeypatch.setattr(supervisor, "status", lambda _: found)
+
+
+def test_a_platform_that_is_up_tracks_through_its_server(
+    scratch: Settings, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And past a company's proxy, which cannot see this machine."""
+    components(monkeypatch, *supervisor.COMPONENTS)
+    assert with_server(scratch).tracking_uri == server
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "127.0.0.1,inner.example"
+
+
+def test_half_a_platform_is_left_alone(
+    scratch: Settings, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    components(monkeypatch, "mlflow")
+    assert with_server(scratch) == scratch
+
+
+def test_a_server_that_does_not_answer_is_left_alone(
+    scratch: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is there, and it does not listen yet."""
+    load_ports(scratch)
+    components(monkeypatch, *supervisor.COMPONENTS)
+    assert with_server(scratch) == scratch
+
+
+def test_a_home_that_never_had_a_platform_gets_no_files(scratch: Settings) -> None:
+    assert with_server(scratch) == scratch
+    assert not scratch.home.exists()
+
+
+def test_a_server_from_the_settings_is_kept(scratch: Settings) -> None:
+    where = scratch.model_copy(update={"tracking_uri": "http://elsewhere"})
+    assert with_server(where) is where
+
+
+def test_it_costs_a_stage_next_to_nothing(scratch: Settings) -> None:
+    load_ports(scratch)
+    begin = time.perf_counter()
+    with_server(scratch)
+    assert time.perf_counter() - begin < 0.05

@@ -1,0 +1,245 @@
+"""The command line: what it refuses, what it imports, how it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support import small_spec
+from typer.testing import CliRunner
+
+from ml import settings as settings_module
+from ml import use_cases
+from ml.cli import app
+from ml.core.errors import ConfigError, GateRejected
+from ml.local import commands, supervisor
+from ml.stages import chain
+from ml.stages.runner import Arguments, StageRun
+from ml.use_cases import demo_slug
+
+SLUG = demo_slug()
+HEAVY = ("mlflow", "feast", "pandas", "lightgbm")
+
+
+@pytest.fixture(autouse=True)
+def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
+    settings_module.settings.cache_clear()
+    yield tmp_path / "home"
+    settings_module.settings.cache_clear()
+
+
+def in_new_process(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+BROKEN_OPENMP = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "lightgbm":
+            raise OSError("libgomp.so.1: cannot open shared object file")
+
+sys.meta_path.insert(0, Blocked())
+"""
+RUN = """
+import sys
+from ml.cli import main
+sys.argv[1:] = {arguments!r}
+try:
+    main()
+except SystemExit:
+    pass
+print("loaded:", [name for name in {heavy!r} if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["doctor"], ["status"], ["down"], ["logs"]], ids=lambda found: found[0]
+)
+def test_the_commands_of_the_machine_import_no_heavy_library(arguments: list[str]) -> None:
+    """They are for the machine on which those libraries do not load, and must be quick."""
+    code = BROKEN_OPENMP + RUN.format(arguments=arguments, heavy=HEAVY)
+    done = in_new_process(code)
+    assert "loaded: []" in done.stdout, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_doctor_answers_where_openmp_is_missing() -> None:
+    """The loader does not find the library, and LightGBM does not either."""
+    no_loader = "import ctypes\ndef CDLL(*_):\n    raise OSError('none')\nctypes.CDLL = CDLL\n"
+    done = in_new_process(BROKEN_OPENMP + no_loader + RUN.format(arguments=["doctor"], heavy=HEAVY))
+    assert "openmp" in done.stdout and "libgomp" in done.stderr
+    assert "ConfigError: this machine lacks" in done.stderr
+
+
+class Ran:
+    """Stands for `run_stage`: remembers the order, rejects if told to."""
+
+    def __init__(self, decision: str) -> None:
+        self.decision, self.stages = decision, []  # type: ignore[var-annotated]  # of pairs
+        self.where: Any = None
+
+    def __call__(self, stage: str, slug: str, arguments: Arguments, **options: Any) -> StageRun:
+        self.stages.append((stage, arguments))
+        self.where = options["where"]
+        if stage == "promote" and self.decision == "rejected":
+            raise GateRejected("it was not accepted")
+        result = _Result(self.decision) if stage == "validate" else _Result()
+        return StageRun(stage, result, 0.1, 0.1, 1.0)
+
+    @property
+    def names(self) -> list[str]:
+        return [stage for stage, _ in self.stages]
+
+
+class _Result(SimpleNamespace):
+    def __init__(self, decision: str = "accepted") -> None:
+        failed = SimpleNamespace(name="better", verdict="FAIL")
+        passed = SimpleNamespace(name="skill", verdict="PASS")
+        super().__init__(version=3, decision=decision, gates=(passed, failed))
+
+
+@pytest.fixture
+def ran(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    found = Ran(getattr(request, "param", "accepted"))
+    monkeypatch.setattr(chain, "run_stage", found)
+    monkeypatch.setattr(StageRun, "to_plain", lambda self: {"result": {}})
+    return found
+
+
+RANGE = ["run", SLUG, "--first", "2013-01-01", "--last", "2013-06-07", "--as-of", "2013-06-01"]
+ORDER = ["ingest", "transform", "materialize", "train", "validate", "promote", "score"]
+
+
+def test_a_range_is_scored_after_the_promotion(ran: Ran) -> None:
+    """Scored before it, as the Dags of a new use case are, there would be no prediction."""
+    done = CliRunner().invoke(app, RANGE)
+    assert (done.exit_code, ran.names) == (0, ORDER), done.output
+    first, last = ran.stages[0][1], ran.stages[-1][1]
+    assert (first.first, first.last) == (last.first, last.last) == ("2013-01-01", "2013-06-07")
+    assert (last.source, last.version, first.as_of) == ("replay", 3, "2013-06-01")
+
+
+@pytest.mark.parametrize("ran", ["rejected"], indirect=True)
+def test_a_rejected_candidate_ends_a_range_with_4_after_the_rest(ran: Ran) -> None:
+    done = CliRunner().invoke(app, RANGE)
+    assert (done.exit_code, ran.names) == (4, ORDER), done.output
+    assert done.output.count("version 3 was rejected (better FAIL)") == 1
+
+
+@pytest.mark.parametrize("ran", ["rejected"], indirect=True)
+def test_a_rejection_is_part_of_the_story(ran: Ran) -> None:
+    done = CliRunner().invoke(app, ["run", SLUG])
+    assert done.exit_code == 0, done.output
+    assert "version 3 was rejected (better FAIL)" in done.output
+    assert ran.names[-1] == "score"
+
+
+def test_a_range_needs_no_demo(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(use_cases, "load_spec", lambda _: small_spec(demo=None))
+    done = CliRunner().invoke(app, ["run", "toy", "--first", "2020-01-01"])
+    assert (done.exit_code, ran.names) == (0, ORDER), done.output
+
+
+@pytest.mark.parametrize("option", ["--last", "--as-of"])
+def test_an_option_of_a_range_without_a_range_is_refused(ran: Ran, option: str) -> None:
+    """It would be ignored, and the story would be played instead."""
+    done = CliRunner().invoke(app, ["run", SLUG, option, "2013-06-01"])
+    assert isinstance(done.exception, ConfigError)
+    assert f"{option} without --first" in done.exception.seen
+    assert f"flightline run {SLUG} --first" in done.exception.repair
+    assert ran.names == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--first", "2013-99-01"],
+        ["--first", "2013-01-01", "--last", "x"],
+        ["--first", "2013-01-01", "--as-of", "x"],
+    ],
+)
+def test_a_wrong_key_is_told_before_anything_runs(ran: Ran, options: list[str]) -> None:
+    done = CliRunner().invoke(app, ["run", SLUG, *options])
+    assert isinstance(done.exception, ConfigError)
+    assert ran.names == []
+
+
+def test_a_batch_cannot_pose_as_a_server() -> None:
+    done = CliRunner().invoke(app, ["score", SLUG, "2013-01-01", "--source", "server"])
+    assert done.exit_code == 2
+    assert "replay" in done.output
+
+
+def test_stages_and_jobs_use_the_server_of_a_running_platform(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what they print links to pages."""
+    from ml.local import tracking
+    from ml.stages import runner
+
+    url = "http://127.0.0.1:1"
+    monkeypatch.setattr(
+        tracking, "with_server", lambda where: where.model_copy(update={"tracking_uri": url})
+    )
+    monkeypatch.setattr(runner, "run_stage", ran)
+    for arguments in (RANGE, ["run", SLUG], ["train", SLUG]):
+        ran.where = None
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+        assert ran.where.tracking_uri == url
+
+
+def test_an_interrupted_demo_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ml.local import demo
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "play", interrupted)
+    done = CliRunner().invoke(app, ["demo"])
+    assert done.exit_code == 130
+    assert done.output == "interrupted; nothing was left running\n"
+
+
+def test_logs_are_followed_by_name(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
+    """A new start puts a new file into the place of the old one."""
+    called: list[str] = []
+
+    def exec_instead(_: str, command: list[str]) -> None:
+        called.extend(command)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(commands.os, "execvp", exec_instead)
+    CliRunner().invoke(app, ["logs", "scheduler", "-f", "-n", "5"])
+    path = supervisor.log_path(settings_module.settings(), "scheduler")
+    assert called == ["tail", "-n", "5", "-F", str(path)]
+
+
+@pytest.mark.parametrize(
+    "command", [["ingest", SLUG, "2013-01-01"], ["status"], ["up"], ["doctor"]]
+)
+def test_a_home_that_is_a_file_is_told_without_a_traceback(command: list[str]) -> None:
+    code = RUN.format(arguments=command, heavy=())
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MLOPS_HOME": "/etc/passwd"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "ConfigError: setting MLOPS_HOME='/etc/passwd'" in done.stderr
+    assert "Traceback" not in done.stderr
