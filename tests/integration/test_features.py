@@ -514,3 +514,15 @@ def test_an_export_is_replaced_whole(data: Platform, spec: UseCase, monkeypatch:
     assert hashlib.sha256(path.read_bytes()).hexdigest() == before
     assert [p.name for p in path.parent.iterdir()] == ["data.parquet"]
     assert dataclasses.is_dataclass(data.lake)
+
+
+def test_a_corrected_label_is_known_when_it_was_corrected(data: Platform, spec: UseCase) -> None:
+    """Training as of an earlier time does not see what was corrected later."""
+    days = spec.partitions("2013-03-18", "2013-03-18")
+    when = datetime(2013, 8, 1, tzinfo=UTC)
+    assert (read_events(data, days)["label_known_at"].dropna() < when).all()
+    ingest.run(data, partitions=days, corrected_at=when)
+    transform.run(data, partitions=days)
+    events = read_events(data, days)
+    assert (events["label_known_at"].dropna() == when).all()
+    assert (events["label_known_at"].isna() == events["is_late"].isna()).all()

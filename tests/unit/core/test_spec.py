@@ -10,6 +10,7 @@ from support import small_spec
 from ml.core.errors import ConfigError, OutOfCoverage
 from ml.core.partitions import Cadence
 from ml.core.spec import Coverage, GatePlan, Label, ReleasePlan
+from ml.use_cases import load_spec
 
 
 def test_a_field_that_nobody_reads_is_refused() -> None:
@@ -125,3 +126,9 @@ def test_a_spec_is_written_to_json_and_back() -> None:
     spec = small_spec()
     assert type(spec).model_validate_json(spec.model_dump_json()) == spec
     assert Label.model_validate(spec.label.model_dump(mode="json")) == spec.label
+
+
+@pytest.mark.parametrize("key", ["2012-12-01", "2014-06-01"])
+def test_a_training_time_outside_the_source_is_refused_at_once(key: str) -> None:
+    with pytest.raises(OutOfCoverage, match=f"as of {key} is outside the source"):
+        load_spec("flight_delay").as_of(key)
