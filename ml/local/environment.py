@@ -22,9 +22,12 @@ AIRFLOW_CODE = REPOSITORY / "infra" / "airflow"
 def platform_environment(
     settings: Settings, secrets: Secrets, ports: Ports, *, inherited: Mapping[str, str]
 ) -> dict[str, str]:
-    """Environment of Airflow, MLflow and the tasks; what is set here wins over `inherited`."""
+    """Environment of Airflow, MLflow and the tasks; what is set here wins over `inherited`.
+
+    Another project's Airflow options in the shell are left out: one of them would change ours.
+    """
     return {
-        **inherited,
+        **{name: value for name, value in inherited.items() if not name.startswith("AIRFLOW_")},
         **_joined("PYTHONPATH", str(AIRFLOW_CODE), inherited, os.pathsep),
         **_joined("NO_PROXY", f"{LOOPBACK},localhost", inherited, ","),
         **_joined("no_proxy", f"{LOOPBACK},localhost", inherited, ","),

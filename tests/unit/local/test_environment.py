@@ -13,6 +13,7 @@ from ml.local.secrets import load_secrets
 @pytest.fixture
 def environment(scratch):
     inherited = {"PATH": "/bin", "PYTHONPATH": "/mine", "AIRFLOW_HOME": "/elsewhere"}
+    inherited["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"  # hides what tasks print
     ports = Ports(airflow=18_080, mlflow=15_000)
     return platform_environment(scratch, load_secrets(scratch), ports, inherited=inherited)
 
@@ -22,6 +23,7 @@ def test_inherited_variables_stay_unless_the_platform_sets_them(environment, scr
     assert environment["PATH"] == "/bin"
     assert environment["PYTHONPATH"].split(":") == [str(AIRFLOW_CODE), "/mine"]
     assert environment["AIRFLOW_HOME"] == str(scratch.airflow_home)
+    assert "AIRFLOW__LOGGING__LOGGING_LEVEL" not in environment
 
 
 def test_database_path_is_absolute(environment):
