@@ -33,11 +33,14 @@ app = typer.Typer(
 Slug = Annotated[str, typer.Argument(help="Use case, such as flight_delay.", metavar="SLUG")]
 First = Annotated[str, typer.Argument(help="Partition key, such as 2013-06-01.", metavar="FIRST")]
 Last = Annotated[
-    str, typer.Argument(help="Last key of a range, included; default: FIRST.", metavar="[LAST]")
+    str, typer.Argument(help="Last key of a range, included; default: FIRST.", metavar="LAST")
 ]
-Version = Annotated[int, typer.Argument(help="Version of the registered model.")]
+Version = Annotated[int, typer.Argument(help="Of the registered model.", metavar="VERSION")]
 AsOf = Annotated[
-    str, typer.Option(help="Train as of the start of this partition; default: data time.")
+    str,
+    typer.Option(
+        help="Train as of the start of this partition; default: the end of the newest data."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -231,12 +234,17 @@ def _show(runs: Iterable[StageRun]) -> bool:
 
 @app.command(rich_help_panel=_JOBS)
 def demo(
-    slug: Annotated[str, typer.Argument(help="Use case.")] = "",
-    fresh: Annotated[bool, typer.Option(help="Delete all local state first.")] = False,
+    slug: Annotated[
+        str,
+        typer.Argument(help="Use case; default: the first that has a demo.", metavar="SLUG"),
+    ] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete all local state first.")] = False,
 ) -> None:
     """Start the platform and play the story of a use case through the real scheduler.
 
-    Finished work is not repeated. Example: flightline demo --fresh
+    Finished work is not repeated. Without SLUG it is the story of flight_delay.
+
+    Example: flightline demo --fresh
     """
     from ml.local.demo import play, tell_interruption
     from ml.settings import settings
@@ -267,12 +275,18 @@ def down() -> None:
 
 @app.command(rich_help_panel=_PLATFORM)
 def status(
-    slug: Annotated[str, typer.Argument(help="Use case; default: only the platform.")] = "",
+    slug: Annotated[
+        str, typer.Argument(help="Use case; default: only the platform.", metavar="SLUG")
+    ] = "",
 ) -> None:
     """What runs and where; with a use case, its data, versions, verdicts and predictions.
 
     Example: flightline status flight_delay
     """
+    from ml.use_cases import load_spec
+
+    if slug:
+        load_spec(slug)  # a typing error is told before anything else
     from ml.local.commands import show_status, show_use_case
 
     show_status()
@@ -282,8 +296,18 @@ def status(
 
 @app.command(rich_help_panel=_PLATFORM)
 def logs(
-    component: Annotated[str, typer.Argument(help="One component; default: all.")] = "",
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 40,
+    component: Annotated[
+        str, typer.Argument(help="One component; default: all.", metavar="COMPONENT")
+    ] = "",
+    lines: Annotated[
+        int | None,
+        typer.Option(
+            "--lines",
+            "-n",
+            help="How many of the last lines; default: 40 of one, 10 of each.",
+            min=0,
+        ),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")
     ] = False,
@@ -310,10 +334,17 @@ def main() -> None:
     try:
         app()
     except FlightlineError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"{type(error).__name__}: {error}", style="red", markup=False
-        )
+        _tell(error)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be read: its text names the file
+        _tell(error)
+        sys.exit(1)
+
+
+def _tell(error: Exception) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"{type(error).__name__}: {error}", style="red", markup=False
+    )
 
 
 if __name__ == "__main__":

@@ -22,11 +22,16 @@ _COLOURS = {
     "champion": "green",
     "canary": "cyan",
     "rejected": "red",
+    "invalid": "red",
+    "superseded": "yellow",
     "success": "green",
     "failed": "red",
     "running": "cyan",
     "skipped": "yellow",
 }
+
+
+_NOT_RELEASED = ("rejected", "invalid", "superseded")
 
 
 def colour(word: str) -> Text:
@@ -40,9 +45,10 @@ def stage_run(ran: StageRun) -> RenderableType:
     title = f"[bold]{ran.stage}[/]  {ran.seconds:.1f} s, peak {ran.peak_mib:,.0f} MiB"
     table = Table.grid(padding=(0, 2))
     for name, value in plain.items():
-        if name == "gates":
+        if name == "gates" or value in ("", [], {}):
             continue
-        table.add_row(f"  {name.replace('_', ' ')}", Text(_short(value)))
+        shown = f"{value:g} %" if name.endswith("_pct") else _short(value)
+        table.add_row(f"  {name.removesuffix('_pct').replace('_', ' ')}", Text(shown))
     parts: list[RenderableType] = [Text.from_markup(title), table]
     if "gates" in plain:
         parts.append(gate_table(plain["gates"]))
@@ -59,6 +65,8 @@ def rejection(ran: StageRun) -> str:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, Mapping):
         items = [f"{key} {_short(item)}" for key, item in value.items()]
         shown = ", ".join(items[:6])
@@ -73,20 +81,21 @@ def _short(value: Any) -> str:
     return f"{value:,}" if type(value) is int else str(value)
 
 
-def gate_table(gates: list[Mapping[str, Any]]) -> Table:
-    """One row for each gate: threshold, value with its bounds, verdict, reason."""
-    table = Table(
-        "gate", "threshold", "value", "one-sided 95 % bounds", "verdict", "reason", box=None
-    )
+def gate_table(gates: list[Mapping[str, Any]]) -> RenderableType:
+    """One row for each gate: threshold, value with its bounds, verdict; then what was not passed.
+
+    It fits a terminal of 80 columns.
+    """
+    table = Table("gate", "threshold", "value", "one-sided 95 % bounds", "verdict", box=None)
     for gate in gates:
         estimate = gate["estimate"]
         figures = [estimate[name] for name in ("value", "lower", "upper")]
         value, lower, upper = ("-" if f is None else f"{f:+.4f}" for f in figures)
         verdict = colour(str(gate["verdict"]))
-        table.add_row(
-            gate["name"], gate["threshold"], value, f"{lower} {upper}", verdict, gate["reason"]
-        )
-    return table
+        threshold = gate["threshold"].replace(" and ", "\nand ")
+        table.add_row(gate["name"], threshold, value, f"{lower} {upper}", verdict)
+    failed = [gate for gate in gates if gate["verdict"] != "PASS"]
+    return Group(table, *(Text(f"  {gate['name']}: {gate['reason']}") for gate in failed))
 
 
 def summary(found: Summary) -> RenderableType:
@@ -94,7 +103,10 @@ def summary(found: Summary) -> RenderableType:
     parts: list[RenderableType] = [_tables(found)]
     for version in found.versions:
         parts += [Text(""), _version(version)]
-    if not found.versions:
+    if not (found.versions or any(row.rows for row in found.tables)):
+        first = f"flightline ingest {found.slug} {found.coverage_first}"
+        parts.append(Text(f"\nno data yet: {first}"))
+    elif not found.versions:
         parts.append(Text("\nno model yet: flightline train " + found.slug))
     if found.predictions:
         parts += [Text(""), _predictions(found.predictions)]
@@ -104,22 +116,24 @@ def summary(found: Summary) -> RenderableType:
 def _tables(found: Summary) -> Table:
     table = Table("table", "rows", "quarantined", "from", "to", box=None, title_justify="left")
     for row in found.tables:
-        table.add_row(
-            row.name, f"{row.rows:,}", f"{row.quarantined:,}", row.first or "snapshot", row.last
-        )
+        first = "snapshot" if row.is_snapshot else row.first or "-"
+        table.add_row(row.name, f"{row.rows:,}", f"{row.quarantined:,}", first, row.last)
     return table
 
 
 def _version(row: VersionSummary) -> RenderableType:
     version, tags = row.version, row.version.tags
-    alias = ", ".join(version.aliases) or "no alias"
+    status = tags.get("release.status", "")
+    left = status if status in _NOT_RELEASED else "no alias"
+    alias = ", ".join(version.aliases) or left
     line = Text.assemble(
         (f"version {version.version}", "bold"),
         f"  trained as of {tags.get('as_of', '?')[:10]}  ",
         (alias, _COLOURS.get(alias, "")),
     )
-    shown = [f"{k}={v}" for k, v in sorted(tags.items()) if k.startswith("release.")]
-    parts: list[RenderableType] = [line, Text("  " + "  ".join(_shorten(shown)), style="dim")]
+    parts: list[RenderableType] = [line]
+    if told := _release_line(tags):
+        parts.append(Text(f"  {told}", style="dim"))
     if row.evidence:
         parts.append(gate_table(row.evidence["gates"]))
         if row.evidence["champion"] is None:
@@ -127,8 +141,15 @@ def _version(row: VersionSummary) -> RenderableType:
     return Group(*parts)
 
 
-def _shorten(tags: list[str]) -> list[str]:
-    return [tag if len(tag) < 60 else f"{tag[:48]}…" for tag in tags]
+def _release_line(tags: Mapping[str, str]) -> str:
+    """What became of a version that was judged, and by which evidence."""
+    if "release.evidence_sha256" not in tags:
+        return ""
+    status = tags.get("release.status") or tags.get("release.decision", "judged")
+    if "release.revision" in tags and status not in _NOT_RELEASED:
+        traffic = tags.get("release.traffic_pct", "0")
+        status = f"release {tags['release.revision']}, {traffic} % of the traffic"
+    return f"{status}, evidence {tags['release.evidence_sha256'][:14]}"
 
 
 def _predictions(found: PredictionSummary) -> RenderableType:

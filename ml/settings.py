@@ -17,6 +17,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from ml.core.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+_PORT = "a port number, 0 to 65535"
+_EXPECTED = {  # in words, where the library's message would show a pattern
+    "duckdb_memory_limit": "a size such as 2GB or 512MiB",
+    "duckdb_threads": "a whole number, at least 1",
+    "airflow_port": _PORT,
+    "mlflow_port": _PORT,
+}
 
 
 class Settings(BaseSettings):
@@ -127,9 +134,12 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "MLOPS_" + "_".join(str(part) for part in first["loc"]).upper()
+        field = "_".join(str(part) for part in first["loc"])
+        name = f"MLOPS_{field.upper()}"
+        own_words = first["type"] == "value_error"
+        message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(
             f"setting {name}={str(first['input'])!r}",
-            expected=first["msg"].removeprefix("Value error, "),
+            expected=message if own_words else _EXPECTED.get(field, message),
             repair=f"set or unset {name}",
         ) from error

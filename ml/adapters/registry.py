@@ -46,15 +46,23 @@ class MlflowRegistry:
             self._client.create_registered_model(self._name, description=self.spec.description)
 
     def register(self, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
-        import mlflow
-
         with mlflow_errors(self.uri):
             self._ensure_model()
             query = f"name = '{self._name}' and run_id = '{run_id}'"
             found = list(self._client.search_model_versions(query))
             if not found:
                 uri = self._client.get_run(run_id).data.tags["model.uri"]
-                found = [mlflow.register_model(uri, self._name, tags=dict(tags))]
+                # Not mlflow.register_model: it talks on stderr, which Airflow shows as errors.
+                found = [
+                    self._client.create_model_version(
+                        self._name,
+                        source=uri,
+                        run_id=run_id,
+                        tags=dict(tags),
+                        model_id=uri.removeprefix("models:/"),
+                        await_creation_for=0,
+                    )
+                ]
             return self._version(min(found, key=lambda version: int(version.version)))
 
     def version(self, version: int) -> ModelVersion:

@@ -54,7 +54,8 @@ def _away(uri: str) -> TransientError:
     return TransientError(
         f"MLflow does not answer at {uri}",
         expected="a tracking server, or MLOPS_TRACKING_URI unset to use the local database",
-        repair="start it with: flightline up",
+        repair="start that server (flightline up starts this machine's), "
+        "or unset MLOPS_TRACKING_URI",
     )
 
 
@@ -122,7 +123,11 @@ class MlflowTracking:
         """Page of a run, or of nothing when there is no server."""
         if not self.uri.startswith("http"):
             return ""
-        return f"{self.uri}/#/experiments/{self.experiment_id}/runs/{run_id}"
+        page = f"{self.uri}/#/experiments/{self.experiment_id}/runs/{run_id}"
+        return f"{page}?workflowType=machine_learning"
+
+    def ping(self) -> None:
+        _ = self._client
 
     def find(self, identity: str) -> str | None:
         with mlflow_errors(self.uri):

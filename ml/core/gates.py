@@ -117,7 +117,8 @@ def better_gate(name: str, estimate: Estimate, *, margin: float, minimum_gain: f
         return unusable
     figures = f"mean {estimate.value:+.5f}, bounds {estimate.lower:+.5f} to {estimate.upper:+.5f}"
     if estimate.upper < margin and estimate.value <= -minimum_gain:
-        verdict, reason = Verdict.PASS, f"better than the champion: {figures}"
+        verdict = Verdict.PASS
+        reason = f"better on average, and not worse by {margin:g}: {figures}"
     elif estimate.lower > 0:
         verdict, reason = Verdict.FAIL, f"worse than the champion: {figures}"
     else:

@@ -123,8 +123,7 @@ class Partitions:
             example = self.containing(datetime(2013, 6, 1, 12, tzinfo=UTC)).key
             raise ConfigError(
                 f"bad partition key {key!r}",
-                expected=f"the start of a {self.cadence} as {self.cadence.key_format}, "
-                f"for example {example}",
+                expected=f"the start of a {self.cadence}, for example {example}",
             ) from error
 
     def containing(self, time: datetime) -> Partition:

@@ -165,6 +165,10 @@ class ModelVersion:
 class Tracking(Protocol):
     """Experiments and runs."""
 
+    def ping(self) -> None:
+        """Raise `TransientError` if the store does not answer, before the work and not after."""
+        ...
+
     def find(self, identity: str) -> str | None:
         """Id of the finished run with this identity whose model can still be loaded.
 

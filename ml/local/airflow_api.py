@@ -13,7 +13,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from ml.core.errors import ConfigError, TransientError
 from ml.local import records
-from ml.local.ports import load_ports
+from ml.local.ports import kept_ports, load_ports
 from ml.local.records import Dag, ImportFailure, Run, TaskInstance
 from ml.local.secrets import ENGINEER, load_secrets
 
@@ -63,7 +63,8 @@ class AirflowApi:
     def connect(cls, settings: Settings, *, user: str = ENGINEER) -> Self:
         """A client of this home's platform."""
         password = load_secrets(settings).passwords[user]
-        return cls(load_ports(settings).airflow_url, user=user, password=password)
+        ports = kept_ports(settings) or load_ports(settings)
+        return cls(ports.airflow_url, user=user, password=password)
 
     def health(self) -> dict[str, Any]:
         """Heartbeats; needs no log-in and is not repeated: whoever asks is polling."""

@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 from collections import deque
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from ml.core.errors import ConfigError
 from ml.local import supervisor
-from ml.local.doctor import diagnose
-from ml.local.secrets import load_secrets, secrets_file
+from ml.local.doctor import Check, diagnose
+from ml.local.secrets import ENGINEER, load_secrets, secrets_file
 from ml.local.tracking import with_server
 from ml.render import colour, console
 from ml.settings import Settings, settings
-from ml.use_cases import available
+from ml.use_cases import available, load_spec
+
+if TYPE_CHECKING:
+    from ml.stages.summary import Summary
+
+LINES_OF_ONE, LINES_OF_EACH = 40, 10
 
 
 def start() -> None:
@@ -49,24 +56,39 @@ def show_addresses(where: Settings) -> None:
     """Where the pages are and how to log in."""
     found, passwords = supervisor.status(where), load_secrets(where).passwords
     out = console()
-    for user, password in passwords.items():
-        out.print(f"Airflow  {found.airflow_url}  user {user}  password {password}", markup=False)
+    log_in = f"user {ENGINEER}  password {passwords[ENGINEER]}"
+    out.print(f"Airflow  {found.airflow_url}  {log_in}", markup=False)
     experiments = "/#/experiments?workflowType=machine_learning"
     out.print(f"MLflow   {found.mlflow_url}{experiments}", markup=False)
-    out.print(f"(log-in kept in {secrets_file(where)}, readable by you only)", markup=False)
+    others = ", ".join(user for user in passwords if user != ENGINEER)
+    out.print(
+        f"(log-in kept in {secrets_file(where)}, with that of {others}; readable by you only)",
+        markup=False,
+    )
 
 
 def show_use_case(slug: str) -> None:
     """`flightline status SLUG`: data, versions with verdicts, predictions."""
-    from ml.adapters.connect import connect
     from ml.render import summary
+
+    console().print(summary(_summary(slug, with_server(settings()))))
+
+
+def _summary(slug: str, where: Settings) -> Summary:
+    from ml.adapters.connect import connect
+    from ml.adapters.lake import LocalLake
     from ml.stages import summary as stage
 
-    console().print(summary(stage.run(connect(slug, with_server(settings())))))
+    if not where.tracking_uri and not where.mlflow_database.exists():  # MLflow would make it
+        return stage.without_models(load_spec(slug), LocalLake(where.home / "lake", slug))
+    return stage.run(connect(slug, where))
 
 
-def show_logs(component: str, lines: int, *, follow: bool = False) -> None:
+def show_logs(component: str, lines: int | None = None, *, follow: bool = False) -> None:
     """`flightline logs`: the last lines of one component or of all.
+
+    Args:
+        lines: how many; by default fewer of each component than of a single one.
 
     Raises:
         ConfigError: if there is no such component.
@@ -75,6 +97,8 @@ def show_logs(component: str, lines: int, *, follow: bool = False) -> None:
         raise ConfigError(
             f"no component {component!r}", expected="one of: " + ", ".join(supervisor.COMPONENTS)
         )
+    if lines is None:
+        lines = LINES_OF_ONE if component else LINES_OF_EACH
     names = [component] if component else supervisor.COMPONENTS
     paths = {name: supervisor.log_path(settings(), name) for name in names}
     if follow:  # by name: a new start puts a new file into the place of the old one
@@ -82,16 +106,24 @@ def show_logs(component: str, lines: int, *, follow: bool = False) -> None:
     out = console()
     for name, path in paths.items():
         out.rule(f"{name}: {path}", align="left")
+        if not path.exists():
+            out.print("(no log yet)")
         for line in last_lines(path, lines):
             out.print(line, markup=False)
 
 
 def last_lines(path: Path, lines: int) -> list[str]:
-    """The end of a text file; empty if there is none."""
+    """The end of a log without requests that went well; empty if there is none."""
     if not path.exists():
         return []
     with path.open(errors="replace") as file:
-        return [line.rstrip("\n") for line in deque(file, maxlen=lines)]
+        kept = (line.rstrip("\n") for line in file if not _is_chatter(line))
+        return list(deque(kept, maxlen=lines))
+
+
+def _is_chatter(line: str) -> bool:
+    """The api-server tells of each of thousands of requests."""
+    return "request finished" in line and "status_code=200" in line
 
 
 def show_diagnosis() -> None:
@@ -100,14 +132,26 @@ def show_diagnosis() -> None:
     Raises:
         ConfigError: naming what is missing, with the repairs.
     """
-    checks = diagnose(settings())
+    where, refusal = _settings_or_refusal()
+    checks = diagnose(where)
+    if refusal:
+        checks.insert(0, Check("settings", False, refusal.seen))
     table = Table("check", "", "found", box=None)
     for check in checks:
         verdict = "[green]ok[/]" if check.ok else "[red]missing[/]"
-        table.add_row(check.name, verdict, check.detail)
+        table.add_row(check.name, verdict, Text(check.detail))
     console().print(table)
+    if refusal:
+        raise refusal
     if failed := [check for check in checks if not check.ok]:
         raise ConfigError(
             "this machine lacks: " + ", ".join(check.name for check in failed),
             repair="; ".join(check.repair for check in failed if check.repair),
         )
+
+
+def _settings_or_refusal() -> tuple[Settings | None, ConfigError | None]:
+    try:
+        return settings(), None
+    except ConfigError as error:
+        return None, error

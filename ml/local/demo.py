@@ -72,7 +72,8 @@ def play(slug: str, settings: Settings, *, fresh: bool = False) -> None:
     supervisor.up(settings, pools=available(), progress=out.print)
     with closing(play_steps(slug, steps, settings, out)) as playing:
         for played in playing:
-            out.print(f"  {played.seconds:.1f} s" + (", done before" if played.was_done else ""))
+            if not played.was_done:
+                out.print(f"  {played.seconds:.1f} s")
     out.rule(f"{slug} after {time.perf_counter() - begin:.0f} s", align="left")
     show_use_case(slug)
     out.print()
@@ -121,8 +122,8 @@ def play_steps(
     api = AirflowApi.connect(settings)
     with _switched_on(api, slug, out):
         for number, step in enumerate(steps, start=1):
-            out.print(f"[bold]{number}/{len(steps)}[/] {step.title}")
-            yield _play_watched(api, slug, step, settings, out)
+            title = f"[bold]{number}/{len(steps)}[/] {step.title}"
+            yield _play_watched(api, slug, step, title, settings, out)
 
 
 @contextmanager
@@ -147,10 +148,10 @@ def _pause(api: AirflowApi, dag_ids: Collection[str], out: Console) -> None:
 
 
 def _play_watched(
-    api: AirflowApi, slug: str, step: Step, settings: Settings, out: Console
+    api: AirflowApi, slug: str, step: Step, title: str, settings: Settings, out: Console
 ) -> Played:
     try:
-        return _play(api, slug, step, settings, out)
+        return _play(api, slug, step, title, settings, out)
     except TransientError:
         _require_up(step, settings)  # a component that ended says more than a call without answer
         raise
@@ -167,11 +168,17 @@ def _require_up(step: Step, settings: Settings) -> None:
         )
 
 
-def _play(api: AirflowApi, slug: str, step: Step, settings: Settings, out: Console) -> Played:
+def _play(
+    api: AirflowApi, slug: str, step: Step, title: str, settings: Settings, out: Console
+) -> Played:
     begin = time.perf_counter()
     dag_id = load_spec(slug).names.dag(step.job)
     run = _find(api, dag_id, step.run_id)
-    was_done = run is not None and run.state == "success"
+    if run is not None and run.state == "success":
+        out.print(f"{title}  done before")
+        tasks = api.task_instances(dag_id, step.run_id)
+        return Played(step, time.perf_counter() - begin, tuple(tasks), was_done=True)
+    out.print(title)
     if run is None:
         run = _trigger(api, dag_id, step)
     elif run.state == "failed":
@@ -182,7 +189,7 @@ def _play(api: AirflowApi, slug: str, step: Step, settings: Settings, out: Conso
     run, tasks = _watch(api, run, step, settings, out)
     if run.state != "success":
         raise _failure(api, run, tasks, step, settings)
-    return Played(step, time.perf_counter() - begin, tuple(tasks), was_done)
+    return Played(step, time.perf_counter() - begin, tuple(tasks), was_done=False)
 
 
 def _trigger(api: AirflowApi, dag_id: str, step: Step) -> Run:

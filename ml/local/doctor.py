@@ -38,18 +38,23 @@ class Check:
     repair: str = ""
 
 
-def diagnose(settings: Settings) -> list[Check]:
-    """All checks; one that cannot be made counts as failed, and the others go on."""
+def diagnose(settings: Settings | None) -> list[Check]:
+    """All checks; one that cannot be made counts as failed, and the others go on.
+
+    Args:
+        settings: None where they cannot be read; what needs them is then left out.
+    """
     checks: dict[str, Callable[[], Check]] = {
         "python": check_python,
         **{tool: partial(check_tool, tool) for tool in TOOLS},
         "venv": check_venv,
         "openmp": check_openmp,
-        "home": lambda: check_home(settings),
-        "disk": lambda: check_disk(settings),
         "memory": check_memory,
-        "ports": lambda: check_ports(settings),
     }
+    if settings is not None:
+        checks["home"] = partial(check_home, settings)
+        checks["disk"] = partial(check_disk, settings)
+        checks["ports"] = partial(check_ports, settings)
     return [_attempt(name, check) for name, check in checks.items()]
 
 

@@ -109,6 +109,8 @@ def _process() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "passive",  # else idle threads spin: measured ten times the CPU
         "MPLBACKEND": "Agg",
+        # dbt's locks outlive a task by a moment, which would be an error line in each good log.
+        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
         "DO_NOT_TRACK": "1",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
         "FEAST_USAGE": "False",

@@ -41,20 +41,25 @@ def ports_file(settings: Settings) -> Path:
     return settings.home / "platform.json"
 
 
+def kept_ports(settings: Settings) -> Ports | None:
+    """Where this home's platform listens, or did at its last start; None before the first."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Ports(**json.loads(ports_file(settings).read_text()))
+    return None
+
+
 def load_ports(settings: Settings) -> Ports:
-    """The ports of this home; the first call chooses free ones, settings win over kept ones."""
-    path = ports_file(settings)
-    kept: dict[str, int] = {}
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        kept = json.loads(path.read_text())
-    free = _free_ports()
-    ports = Ports(
-        airflow=settings.airflow_port or kept.get("airflow") or free[0],
-        mlflow=settings.mlflow_port or kept.get("mlflow") or free[1],
-    )
-    if asdict(ports) != kept:
-        write_private(path, json.dumps(asdict(ports)))
-    return ports
+    """For the next start: the ports of the settings, else the kept ones, else free ones.
+
+    Nothing is written: free ones are others at each call until `keep_ports`.
+    """
+    kept = kept_ports(settings) or Ports(*_free_ports())
+    return Ports(settings.airflow_port or kept.airflow, settings.mlflow_port or kept.mlflow)
+
+
+def keep_ports(settings: Settings, ports: Ports) -> None:
+    """Remember them for the next start, and for whoever asks where this one listens."""
+    write_private(ports_file(settings), json.dumps(asdict(ports)))
 
 
 def check_free(settings: Settings, ports: Ports) -> None:
@@ -63,13 +68,15 @@ def check_free(settings: Settings, ports: Ports) -> None:
     Raises:
         ConfigError: naming the port and, where the system tells, the program.
     """
+    given = {"airflow": settings.airflow_port, "mlflow": settings.mlflow_port}
     for name, port in asdict(ports).items():
         if not is_free(port):
+            is_kept = not given[name] and ports_file(settings).exists()
+            anew = f", or choose anew: rm {ports_file(settings)}" if is_kept else ""
             raise ConfigError(
                 f"port {port} for {name} is taken{_holder(port)}",
                 expected=f"nothing else listens on {LOOPBACK}:{port}",
-                repair=f"stop that program, or set MLOPS_{name.upper()}_PORT to a free port, "
-                f"or choose anew: rm {ports_file(settings)}",
+                repair=f"stop that program, or set MLOPS_{name.upper()}_PORT to a free port{anew}",
             )
 
 

@@ -12,7 +12,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from ml.core.errors import ConfigError, FlightlineError, TransientError
 from ml.local.airflow_api import AirflowApi
-from ml.local.ports import load_ports
+from ml.local.ports import kept_ports, load_ports
 
 if TYPE_CHECKING:
     from ml.settings import Settings
@@ -98,7 +98,7 @@ def _last_lines(log: Path) -> str:
 
 
 def _ready(settings: Settings, started_at: float) -> set[str]:
-    ports = load_ports(settings)
+    ports = kept_ports(settings) or load_ports(settings)
     ready = {"mlflow"} if answers(f"{ports.mlflow_url}/health") else set()
     try:
         health = AirflowApi(ports.airflow_url, user="", password="", timeout_s=5).health()

@@ -58,14 +58,29 @@ def load_secrets(settings: Settings) -> Secrets:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step; no other user can read it at any moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace a file in one step; no other user can read it at any moment.
+
+    Raises:
+        ConfigError: if the folder cannot be written to.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+
+
+def cannot_write(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot write to {folder}: {error}",
+        expected="a folder of yours",
+        repair="set MLOPS_HOME",
+    )
 
 
 def passwords_file(settings: Settings) -> Path:

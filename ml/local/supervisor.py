@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml.core.errors import FlightlineError, TransientError
+from ml.core.errors import TransientError
 from ml.local import processes, readiness
 from ml.local.environment import platform_environment
-from ml.local.ports import LOOPBACK, Ports, check_free, load_ports
-from ml.local.secrets import load_secrets, write_airflow_passwords
+from ml.local.ports import LOOPBACK, Ports, check_free, keep_ports, kept_ports, load_ports
+from ml.local.secrets import cannot_write, load_secrets, write_airflow_passwords
 
 if TYPE_CHECKING:
     from ml.settings import Settings
@@ -45,7 +45,7 @@ class ComponentStatus:
 
 @dataclass(frozen=True)
 class PlatformStatus:
-    """All components and where they listen."""
+    """All components and where they listen; before the first start the addresses are empty."""
 
     components: tuple[ComponentStatus, ...]
     airflow_url: str
@@ -62,12 +62,13 @@ class PlatformStatus:
 
 def status(settings: Settings) -> PlatformStatus:
     """Which components run, read from the processes themselves."""
-    ports, live = load_ports(settings), processes.leaders(settings.home)
+    ports, live = kept_ports(settings), processes.leaders(settings.home)
     components = tuple(
         ComponentStatus(name, live[name].pid if name in live else None, log_path(settings, name))
         for name in COMPONENTS
     )
-    return PlatformStatus(components, ports.airflow_url, ports.mlflow_url)
+    addresses = (ports.airflow_url, ports.mlflow_url) if ports else ("", "")
+    return PlatformStatus(components, *addresses)
 
 
 def log_path(settings: Settings, component: str) -> Path:
@@ -126,8 +127,10 @@ def _clean_up(settings: Settings, found: PlatformStatus, progress: Progress) -> 
 
 
 def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.Popen[bytes]]:
-    ports, secrets = load_ports(settings), load_secrets(settings)
+    ports = load_ports(settings)
     check_free(settings, ports)
+    keep_ports(settings, ports)
+    secrets = load_secrets(settings)
     write_airflow_passwords(settings, secrets.passwords)
     settings.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
     env = platform_environment(settings, secrets, ports, inherited=os.environ)
@@ -180,11 +183,7 @@ def _locked(settings: Settings, progress: Progress) -> Iterator[None]:
         settings.home.mkdir(parents=True, exist_ok=True)
         file = (settings.home / "platform.lock").open("w")
     except OSError as error:
-        raise FlightlineError(
-            f"cannot write to {settings.home}: {error}",
-            expected="a folder of yours",
-            repair="set MLOPS_HOME",
-        ) from error
+        raise cannot_write(settings.home, error) from error
     with file:
         _acquire(file.fileno(), progress)
         yield

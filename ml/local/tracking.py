@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ml.local import supervisor
-from ml.local.ports import LOOPBACK, load_ports, ports_file
+from ml.local.ports import LOOPBACK, kept_ports
 from ml.local.readiness import answers
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ def with_server(where: Settings) -> Settings:
 
     Through the server, results carry links to its pages; without it, stages use its database file.
     """
-    if where.tracking_uri or not ports_file(where).exists():
+    ports = kept_ports(where)
+    if where.tracking_uri or ports is None:
         return where
-    url = load_ports(where).mlflow_url
+    url = ports.mlflow_url
     # A closed port is told at once, all processes of the machine take a while: the port first.
     if (
         not answers(f"{url}/health", timeout_s=_ANSWER_SECONDS)

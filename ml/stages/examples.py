@@ -18,14 +18,19 @@ def model_columns(platform: Platform) -> list[str]:
     return [*platform.features.columns, *platform.spec.features.on_request]
 
 
+def _and_more(keys: Sequence[str]) -> str:
+    return f" and {len(keys) - 1} more, up to {keys[-1]}" if len(keys) > 1 else ""
+
+
 def require_transformed(platform: Platform, partitions: Sequence[Partition]) -> None:
     """Raise `DataError` naming the first of these partitions that has no exports."""
     spec = platform.spec
     present = set(platform.lake.keys("marts", spec.mart))
     if absent := [p.key for p in partitions if p.key not in present]:
+        keys = f"{spec.slug} {absent[0]}" + (f" {absent[-1]}" if len(absent) > 1 else "")
         raise DataError(
-            f"{len(absent)} partitions were not transformed, the first is {absent[0]}",
-            repair=f"run: flightline ingest and flightline transform {spec.slug} {absent[0]}",
+            f"not transformed yet: {absent[0]}" + _and_more(absent),
+            repair=f"run: flightline ingest {keys} && flightline transform {keys}",
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ml.core.digests import json_digest
-from ml.core.errors import ConfigError, GateRejected
+from ml.core.errors import ConfigError, DataError, GateRejected
 from ml.core.gates import Decision
 from ml.core.names import CANARY, CHAMPION
 from ml.core.ports import ModelVersion, Platform
@@ -20,6 +20,7 @@ class PromoteResult:
 
     Attributes:
         alias: what the version holds: champion or canary.
+        replaces: the undecided canary that it took the place of.
         is_new: False if it held it already.
     """
 
@@ -27,6 +28,8 @@ class PromoteResult:
     alias: str
     traffic_pct: float
     revision: int
+    in_force_from: datetime
+    replaces: int | None
     is_new: bool
 
 
@@ -35,6 +38,7 @@ def run(platform: Platform, *, version: int) -> PromoteResult:
 
     Raises:
         ConfigError: if it was not validated, or was released and replaced before.
+        DataError: if it could not be judged.
         GateRejected: if it did not pass.
     """
     candidate = platform.registry.version(version)
@@ -54,6 +58,8 @@ def run(platform: Platform, *, version: int) -> PromoteResult:
         alias=CHAMPION if version == release.champion else CANARY,
         traffic_pct=release.traffic_pct(version),
         revision=release.revision,
+        in_force_from=release.in_force_from,
+        replaces=current.canary if current and current.canary != release.canary else None,
         is_new=release is not current,
     )
 
@@ -78,6 +84,12 @@ def _require_accepted(
             f"version {version} of {slug} has no verdict that holds now",
             expected="a validation against the present champion, whose evidence is unchanged",
             repair=f"run: flightline validate {slug} {version}",
+        )
+    if stored["decision"] == Decision.INVALID:
+        raise DataError(
+            f"version {version} of {slug} could not be judged",
+            expected="evidence for every gate",
+            repair=f"run: flightline validate {slug} {version}, it says why",
         )
     if stored["decision"] != Decision.ACCEPTED:
         failed = [f"{g['name']} {g['verdict']}" for g in stored["gates"] if g["verdict"] != "PASS"]

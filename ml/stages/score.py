@@ -32,6 +32,7 @@ class ScoreResult:
     Attributes:
         rows: predictions by the model that served them.
         skipped: keys of partitions before the first release: nothing could answer.
+        note: why partitions were skipped; empty if none was.
         canary_errors: rows that the canary could not score; the champion answered.
         mean_score: of what was served; NaN if nothing was.
         digests: SHA-256 of the log by partition, without measured times and source.
@@ -40,6 +41,7 @@ class ScoreResult:
     partitions: int
     rows: Mapping[str, int]
     skipped: tuple[str, ...]
+    note: str
     canary_errors: int
     mean_score: float
     digests: Mapping[str, str]
@@ -72,10 +74,17 @@ def run(platform: Platform, *, partitions: Sequence[Partition], source: Source) 
         partitions=len(answerable),
         rows={str(by): int(n) for by, n in everything["served"].value_counts().items()},
         skipped=skipped,
+        note=_note(releases) if skipped else "",
         canary_errors=sum(int(log["canary_error"].notna().sum()) for log in logs),
         mean_score=float(everything["score"].mean()),
         digests={log["partition_key"][0]: _digest(log) for log in logs},
     )
+
+
+def _note(releases: Sequence[Release]) -> str:
+    first = min((release.in_force_from for release in releases), default=None)
+    began = f"the first is from {first:%Y-%m-%d %H:%M} UTC" if first else "there is none yet"
+    return f"no release was in force; {began}"
 
 
 def _digest(log: pd.DataFrame) -> str:

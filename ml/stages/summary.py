@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ml.core.ports import ModelVersion, Platform
+from ml.core.ports import Lake, ModelVersion, Platform
 from ml.core.release import Release
+from ml.core.spec import UseCase
 
 
 @dataclass(frozen=True)
 class TableSummary:
-    """Rows of a raw table; `first` and `last` are partition keys, empty for a snapshot."""
+    """Rows of a raw table; `first` and `last` are partition keys, empty if it has none."""
 
     name: str
     rows: int
     quarantined: int
+    is_snapshot: bool = False
     first: str = ""
     last: str = ""
 
@@ -46,9 +48,10 @@ class PredictionSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything above, for one use case."""
+    """Everything above, for one use case, and the first partition that its source has."""
 
     slug: str
+    coverage_first: str
     tables: tuple[TableSummary, ...]
     versions: tuple[VersionSummary, ...]
     release: Release | None
@@ -60,7 +63,8 @@ def run(platform: Platform) -> Summary:
     releases = platform.registry.releases()
     return Summary(
         slug=platform.spec.slug,
-        tables=tuple(_table(platform, t.name, t.is_snapshot) for t in platform.spec.tables),
+        coverage_first=platform.spec.coverage.first,
+        tables=_tables(platform.spec, platform.lake),
         versions=tuple(
             VersionSummary(version, platform.tracking.evidence(version.run_id))
             for version in platform.registry.versions()
@@ -70,8 +74,17 @@ def run(platform: Platform) -> Summary:
     )
 
 
-def _table(platform: Platform, name: str, is_snapshot: bool) -> TableSummary:
-    lake = platform.lake
+def without_models(spec: UseCase, lake: Lake) -> Summary:
+    """The summary of a use case whose models have no store yet."""
+    tables = _tables(spec, lake)
+    return Summary(spec.slug, spec.coverage.first, tables, (), release=None, predictions=None)
+
+
+def _tables(spec: UseCase, lake: Lake) -> tuple[TableSummary, ...]:
+    return tuple(_table(lake, table.name, table.is_snapshot) for table in spec.tables)
+
+
+def _table(lake: Lake, name: str, is_snapshot: bool) -> TableSummary:
     keys = lake.keys("raw", name)
     present: tuple[str | None, ...] = (None,) if is_snapshot else keys
     return TableSummary(
@@ -80,6 +93,7 @@ def _table(platform: Platform, name: str, is_snapshot: bool) -> TableSummary:
         quarantined=sum(
             lake.count("quarantine", name, key) for key in lake.keys("quarantine", name)
         ),
+        is_snapshot=is_snapshot,
         first=keys[0] if keys else "",
         last=keys[-1] if keys else "",
     )

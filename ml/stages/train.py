@@ -66,6 +66,7 @@ def run(platform: Platform, *, as_of: datetime, requested_by: str = "command lin
         ConfigError: if there is not enough closed data before `as_of`.
         DataError: if a window has fewer than two classes.
     """
+    platform.tracking.ping()
     windows = platform.spec.windows(as_of)
     examples = _training_set(platform, windows)
     digest = frame_digest(examples)

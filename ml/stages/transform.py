@@ -56,9 +56,10 @@ def _require_raw(platform: Platform, partitions: Sequence[Partition]) -> None:
             continue
         present = set(platform.lake.keys("raw", table.name))
         if absent := [p.key for p in partitions if p.key not in present]:
+            last = f" {absent[-1]}" if len(absent) > 1 else ""
             raise DataError(
-                f"{len(absent)} partitions of {table.name} were not ingested, first {absent[0]}",
-                repair=f"run: flightline ingest {platform.spec.slug} {absent[0]} {absent[-1]}",
+                f"{table.name} not ingested yet: {absent[0]}" + (f" to{last}" if last else ""),
+                repair=f"run: flightline ingest {platform.spec.slug} {absent[0]}{last}",
             )
 
 

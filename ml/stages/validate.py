@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -79,7 +79,8 @@ def run(platform: Platform, *, version: int) -> ValidateResult:
         raise DataError(
             f"version {version} cannot be judged: gate {invalid.name}: {invalid.reason}",
             expected="evidence for every gate",
-            repair="look at validation/evidence.json of its run; it keeps no alias",
+            repair="mend what the reason names, or train as of a time after the champion's; "
+            "then validate again",
         )
     return ValidateResult(version, decision, gates, champion, len(holdout), digest)
 
@@ -127,27 +128,30 @@ def _judge(
         auc = clustered_auc(label, prediction, cluster, **options)
         gates.append(ceiling_gate("leak", auc, maximum=plan.maximum_auc))
     if champion is not None:
-        difference = MISSING
-        if (champion_loss := _champion_loss(platform, champion, holdout)) is not None:
+        limits = {"margin": plan.margin, "minimum_gain": plan.minimum_gain}
+        try:
+            champion_loss = _champion_loss(platform, champion, holdout)
             difference = clustered_mean(loss - champion_loss, cluster, **options)
-        gates.append(
-            better_gate("better", difference, margin=plan.margin, minimum_gain=plan.minimum_gain)
-        )
+            gates.append(better_gate("better", difference, **limits))
+        except (ConfigError, DataError) as error:  # no fair comparison is no reason to pass
+            gates.append(replace(better_gate("better", MISSING, **limits), reason=error.seen))
     return tuple(gates)
 
 
-def _champion_loss(platform: Platform, champion: int, holdout: pd.DataFrame) -> np.ndarray | None:
-    """Loss of each row, or None where there can be no fair comparison, which is no reason to pass.
+def _champion_loss(platform: Platform, champion: int, holdout: pd.DataFrame) -> np.ndarray:
+    """Loss of each row.
 
-    The champion has gone missing, its file is broken, or it has learned from days of the holdout.
+    Raises:
+        ConfigError: if the champion has gone missing.
+        DataError: if its file is broken, or it has learned from days of this holdout.
     """
-    try:
-        found = platform.registry.version(champion)
-        if found.tags["window.select"].split("..")[1] >= holdout["partition_key"].min():
-            return None
-        prediction = platform.tracking.load_model(found.run_id).predict(holdout)
-    except (ConfigError, DataError):
-        return None
+    found = platform.registry.version(champion)
+    learned, first = found.tags["window.select"].split("..")[1], holdout["partition_key"].min()
+    if learned >= first:
+        raise DataError(
+            f"champion {champion} has learned from data up to {learned}, the holdout begins {first}"
+        )
+    prediction = platform.tracking.load_model(found.run_id).predict(holdout)
     return row_loss(platform.spec.problem, label_values(platform, holdout), prediction)
 
 

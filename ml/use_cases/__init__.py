@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 from ml.core.errors import ConfigError
-from ml.core.names import check_slug
 from ml.core.spec import UseCase
 
 _HERE = Path(__file__).parent
@@ -30,7 +29,7 @@ def load_spec(slug: str) -> UseCase:
 
 def load_module(slug: str, part: str) -> ModuleType:
     """A module of a use case: `spec`, `source` or `contract`."""
-    if check_slug(slug) not in available():
+    if slug not in available():
         raise ConfigError(
             f"unknown use case {slug!r}",
             expected="one of: " + ", ".join(available()),

@@ -194,6 +194,20 @@ def switched_on(home: Path, finished_demo: subprocess.CompletedProcess[str]) -> 
     return api
 
 
+def test_the_log_of_a_good_task_holds_no_error(
+    home: Path, finished_demo: subprocess.CompletedProcess[str]
+) -> None:
+    """Error lines in every good log teach people to look away."""
+    logs = [
+        path
+        for job in ("daily", "retrain")
+        for path in (home / "airflow" / "logs").glob(f"dag_id={SLUG}_{job}/run_id=demo__*/*/*.log")
+    ]
+    assert len(logs) >= 22
+    lines = [line for path in logs for line in path.read_text().splitlines()]
+    assert [line[:300] for line in lines if '"level":"error"' in line] == []
+
+
 def test_an_event_of_the_request_asset_starts_a_retraining(switched_on: AirflowApi) -> None:
     """The unkeyed request reaches the schedule, its `as_of` reaches the training."""
     api, names = switched_on, Names(SLUG)

@@ -468,7 +468,7 @@ def test_a_feature_that_is_missing_or_retyped_is_refused(
 
 
 def test_materializing_what_was_not_transformed_is_bad_data(empty: Platform, spec: UseCase) -> None:
-    with pytest.raises(DataError, match="were not transformed"):
+    with pytest.raises(DataError, match="not transformed yet: 2013-01-01"):
         materialize.run(empty, partitions=spec.partitions("2013-01-01", "2013-01-01"))
 
 

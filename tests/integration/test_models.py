@@ -200,7 +200,7 @@ def test_a_window_of_one_class_is_bad_data(chain: Any, spec: UseCase) -> None:
 
 
 def test_a_partition_that_was_not_transformed_is_named(chain: Any, spec: UseCase) -> None:
-    with pytest.raises(DataError, match=r"partitions were not transformed.*2013-03-22"):
+    with pytest.raises(DataError, match=r"not transformed yet: 2013-03-22 and 3 more"):
         train.run(chain.platform, as_of=spec.as_of("2013-04-10"))
 
 
@@ -294,7 +294,7 @@ def test_fault_a_champion_that_has_gone_missing_is_invalid_not_first(broken: Bro
         validate.run(platform, version=2)
     tags = platform.registry.version(2).tags
     assert tags["release.gate.better"] == "INVALID" and tags["release.decision"] == "invalid"
-    with pytest.raises(GateRejected):
+    with pytest.raises(DataError, match="could not be judged"):
         promote.run(platform, version=2)
 
 
@@ -502,7 +502,7 @@ def test_a_champion_that_learned_from_the_holdout_is_no_opponent(
 ) -> None:
     platform = broken()
     version = train.run(platform, as_of=spec.as_of("2013-02-20")).version
-    with pytest.raises(DataError, match="gate better"):
+    with pytest.raises(DataError, match="gate better: champion 1 has learned from data up to"):
         validate.run(platform, version=version)
 
 

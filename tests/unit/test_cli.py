@@ -243,3 +243,121 @@ def test_a_home_that_is_a_file_is_told_without_a_traceback(command: list[str]) -
     )
     assert "ConfigError: setting MLOPS_HOME='/etc/passwd'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", SLUG], ["logs"], ["doctor"]])
+def test_looking_at_a_home_that_was_never_started_writes_nothing(
+    arguments: list[str], own_home: Path
+) -> None:
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0 or isinstance(done.exception, ConfigError), done.output
+    assert not own_home.exists()
+    assert "http://" not in done.output
+
+
+def test_an_empty_home_says_how_to_begin() -> None:
+    done = CliRunner().invoke(app, ["status", SLUG])
+    assert f"no data yet: flightline ingest {SLUG} 2" in done.output
+    [row] = [line.split() for line in done.output.splitlines() if "flights" in line]
+    assert row == ["flights", "0", "0", "-"]
+
+
+def test_a_wrong_slug_is_told_before_the_platform() -> None:
+    done = CliRunner().invoke(app, ["status", "nope"])
+    assert isinstance(done.exception, ConfigError)
+    assert "component" not in done.output
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["up"], 2), (["ingest", SLUG, "2013-01-01"], 1)])
+def test_a_home_that_cannot_be_made_is_told_without_a_traceback(
+    arguments: list[str], code: int
+) -> None:
+    """Whatever the rights say: nobody makes a folder in /proc."""
+    if not Path("/proc/self").exists():
+        pytest.skip("no /proc here")
+    program = f"import sys\nfrom ml.cli import main\nsys.argv[1:] = {arguments!r}\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "MLOPS_HOME": "/proc/nope"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr and "/proc/nope" in done.stderr
+    assert done.returncode == code
+
+
+def test_the_doctor_goes_on_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_DUCKDB_THREADS", "many")
+    done = CliRunner().invoke(app, ["doctor"])
+    assert isinstance(done.exception, ConfigError)
+    assert "at least 1" in done.exception.expected
+    assert "settings  missing" in done.output and "python" in done.output
+
+
+@pytest.fixture
+def chatty(own_home: Path) -> Path:
+    path = own_home / "logs" / "api-server.log"
+    path.parent.mkdir(parents=True)
+    good = "request finished path=/x status_code=200\n" * 100
+    bad = "request finished path=/x status_code=500\n"
+    path.write_text("".join(f"line {n}\n" for n in range(50)) + bad + good)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"), [(["logs"], 10), (["logs", "api-server"], 40), (["logs", "-n", "3"], 3)]
+)
+def test_logs_leave_out_requests_that_went_well(
+    chatty: Path, arguments: list[str], lines: int
+) -> None:
+    out = CliRunner().invoke(app, arguments).output
+    assert out.count("line ") + out.count("status_code=500") == lines
+    assert "status_code=200" not in out
+    assert out.count("(no log yet)") == (0 if "api-server" in arguments else 3)
+
+
+def test_the_address_of_a_running_platform_is_the_kept_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A port of the settings counts from the next start on."""
+    from ml.local.airflow_api import AirflowApi
+    from ml.local.ports import Ports, keep_ports
+
+    monkeypatch.setenv("MLOPS_AIRFLOW_PORT", "21000")
+    where = settings_module.settings()
+    keep_ports(where, Ports(airflow=22_000, mlflow=22_001))
+    assert supervisor.status(where).airflow_url.endswith(":22000")
+    assert AirflowApi.connect(where).url.endswith(":22000")
+
+
+def test_a_start_on_a_taken_port_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def taken(*_: object) -> None:
+        raise ConfigError("port 1 is taken")
+
+    monkeypatch.setattr(supervisor, "check_free", taken)
+    done = CliRunner().invoke(app, ["up"])
+    assert isinstance(done.exception, ConfigError)
+    home = settings_module.settings().home
+    assert [path.name for path in home.iterdir()] == ["platform.lock"]
+
+
+def test_addresses_show_one_log_in_and_where_the_other_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = settings_module.settings()
+    commands.show_addresses(where)
+    passwords = commands.load_secrets(where).passwords
+    out = capsys.readouterr().out
+    assert passwords["engineer"] in out and passwords["approver"] not in out
+    assert "approver" in out and "secrets.json" in out
+
+
+def test_help_has_no_double_brackets_and_no_negative_fresh() -> None:
+    shown = CliRunner().invoke(app, ["ingest", "--help"]).output
+    assert "[LAST]" in shown and "[[LAST]]" not in shown
+    assert "--no-fresh" not in CliRunner().invoke(app, ["demo", "--help"]).output
+
+
+def test_the_help_of_the_demo_names_the_real_default() -> None:
+    assert SLUG in CliRunner().invoke(app, ["demo", "--help"]).output

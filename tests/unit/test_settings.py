@@ -57,6 +57,25 @@ def test_a_bad_value_names_the_variable_and_the_value(
     assert value in str(caught.value) and f"set or unset {name}" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("MLOPS_DUCKDB_MEMORY_LIMIT", "lots", "a size such as 2GB or 512MiB"),
+        ("MLOPS_DUCKDB_THREADS", "0", "a whole number, at least 1"),
+        ("MLOPS_DUCKDB_THREADS", "many", "a whole number, at least 1"),
+        ("MLOPS_AIRFLOW_PORT", "70000", "a port number, 0 to 65535"),
+        ("MLOPS_MLFLOW_PORT", "x", "a port number, 0 to 65535"),
+    ],
+)
+def test_what_was_expected_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        settings()
+    assert caught.value.expected == expected
+
+
 def test_a_relative_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Airflow refuses a relative one, and every process has its own working directory."""
     monkeypatch.chdir(tmp_path)

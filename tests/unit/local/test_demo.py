@@ -125,7 +125,8 @@ class Stage:
 
     def play(self, api: FakeAirflow) -> list[demo.Played]:
         self.patch.setattr(demo.AirflowApi, "connect", lambda _: api)
-        return list(play_steps(SLUG, (STEP,), self.settings, Console(file=io.StringIO())))
+        self.out = io.StringIO()
+        return list(play_steps(SLUG, (STEP,), self.settings, Console(file=self.out, width=80)))
 
 
 @pytest.fixture
@@ -137,6 +138,12 @@ def test_a_run_that_ends_well_is_played(stage: Stage) -> None:
     """A skipped task is a decision: the run decides."""
     [played] = stage.play(FakeAirflow("running", "success", tasks={"train": "skipped"}))
     assert [task.state for task in played.tasks] == ["skipped"]
+
+
+def test_a_step_of_an_earlier_demo_is_one_line(stage: Stage) -> None:
+    [played] = stage.play(FakeAirflow("success", tasks={"train": "success"}))
+    assert played.was_done and len(played.tasks) == 1
+    assert stage.out.getvalue() == "1/1 first model  done before\n"
 
 
 def test_a_failed_run_without_a_failed_task_is_a_failure(stage: Stage) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ml.local import doctor
-from ml.local.ports import load_ports
+from ml.local.ports import keep_ports, load_ports
 from ml.settings import Settings
 
 
@@ -46,6 +46,7 @@ def test_a_small_machine_is_told(scratch, monkeypatch, constant, name):
 
 
 def test_a_taken_port_is_told(scratch):
+    keep_ports(scratch, load_ports(scratch))
     with socket.socket() as other:
         other.bind(("127.0.0.1", load_ports(scratch).airflow))
         other.listen()
@@ -57,6 +58,12 @@ def test_a_taken_port_is_told(scratch):
 def test_a_diagnosis_writes_nothing(scratch):
     doctor.diagnose(scratch)
     assert not scratch.home.exists()
+
+
+def test_without_settings_the_rest_is_checked():
+    names = [check.name for check in doctor.diagnose(None)]
+    assert {"python", "git", "memory"} <= set(names)
+    assert not {"home", "disk", "ports"} & set(names)
 
 
 def test_every_failure_of_this_machine_has_a_repair(tmp_path):

@@ -5,20 +5,50 @@ import socket
 import pytest
 
 from ml.core.errors import ConfigError
-from ml.local.ports import Ports, check_free, load_ports
+from ml.local.ports import Ports, check_free, keep_ports, kept_ports, load_ports, ports_file
 from ml.settings import Settings
 
 
 def test_ports_are_kept_between_starts(scratch):
     first = load_ports(scratch)
-    assert load_ports(scratch) == first
+    keep_ports(scratch, first)
+    assert load_ports(scratch) == kept_ports(scratch) == first
     assert first.airflow != first.mlflow
+
+
+def test_looking_at_ports_keeps_none(scratch):
+    load_ports(scratch)
+    assert kept_ports(scratch) is None
+    assert not scratch.home.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"airflow": 1}'])
+def test_a_damaged_file_is_as_none(scratch, text):
+    scratch.home.mkdir()
+    ports_file(scratch).write_text(text)
+    assert kept_ports(scratch) is None
+    assert load_ports(scratch).mlflow
 
 
 def test_settings_win_over_kept_ports(scratch):
     kept = load_ports(scratch)
+    keep_ports(scratch, kept)
     changed = load_ports(Settings(home=scratch.home, airflow_port=18_080, mlflow_port=0))
     assert (changed.airflow, changed.mlflow) == (18_080, kept.mlflow)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_choosing_anew_is_advised_only_for_a_kept_port(scratch, given):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        ports = Ports(airflow=other.getsockname()[1], mlflow=load_ports(scratch).mlflow)
+        keep_ports(scratch, ports)
+        port = ports.airflow if given else 0
+        settings = Settings(home=scratch.home, airflow_port=port, mlflow_port=0)
+        with pytest.raises(ConfigError) as error:
+            check_free(settings, ports)
+    assert (f"rm {ports_file(scratch)}" in error.value.repair) is not given
 
 
 def test_a_taken_port_is_named(scratch):

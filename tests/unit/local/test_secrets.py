@@ -10,6 +10,7 @@ from ml.local.secrets import (
     passwords_file,
     secrets_file,
     write_airflow_passwords,
+    write_private,
 )
 
 
@@ -24,6 +25,14 @@ def test_only_the_owner_can_read(scratch):
     files = [secrets_file(scratch), passwords_file(scratch)]
     assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
     assert {path for path in scratch.home.rglob("*") if path.is_file()} == set(files)
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot write to") as caught:
+        write_private(tmp_path / "file" / "home" / "secrets.json", "{}")
+    assert caught.value.expected == "a folder of yours"
+    assert caught.value.repair == "set MLOPS_HOME"
 
 
 def test_named_users_have_different_passwords(scratch):

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ml.local import supervisor, tracking
-from ml.local.ports import load_ports
+from ml.local import supervisor
+from ml.local.ports import keep_ports, load_ports, ports_file
 from ml.local.tracking import with_server
 from ml.settings import Settings
 
@@ -33,6 +33,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def server(scratch: Settings) -> Iterator[str]:
     """Something healthy where the platform's MLflow listens."""
     ports = load_ports(scratch)
+    keep_ports(scratch, ports)
     found = http.server.ThreadingHTTPServer(("127.0.0.1", ports.mlflow), _Healthy)
     threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
     yield ports.mlflow_url
@@ -43,7 +44,7 @@ def server(scratch: Settings) -> Iterator[str]:
 def components(monkeypatch: pytest.MonkeyPatch, *up: str) -> None:
     found = supervisor.PlatformStatus(
         tuple(
-            supervisor.ComponentStatus(name, 1 if name in up else None, tracking.ports_file)  # type: ignore[arg-type]  # no log is read
+            supervisor.ComponentStatus(name, 1 if name in up else None, ports_file)  # type: ignore[arg-type]  # no log is read
             for name in supervisor.COMPONENTS
         ),
         "",
@@ -72,7 +73,7 @@ def test_a_server_that_does_not_answer_is_left_alone(
     scratch: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its process is there, and it does not listen yet."""
-    load_ports(scratch)
+    keep_ports(scratch, load_ports(scratch))
     components(monkeypatch, *supervisor.COMPONENTS)
     assert with_server(scratch) == scratch
 
@@ -88,7 +89,7 @@ def test_a_server_from_the_settings_is_kept(scratch: Settings) -> None:
 
 
 def test_it_costs_a_stage_next_to_nothing(scratch: Settings) -> None:
-    load_ports(scratch)
+    keep_ports(scratch, load_ports(scratch))
     begin = time.perf_counter()
     with_server(scratch)
     assert time.perf_counter() - begin < 0.05

@@ -43,7 +43,7 @@ def test_an_unknown_use_case_names_those_that_exist(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("slug", ["../etc", "Flight", ""])
 def test_a_slug_is_checked_before_it_becomes_a_path(tmp_path: Path, slug: str) -> None:
-    with pytest.raises(ConfigError, match="bad use case name"):
+    with pytest.raises(ConfigError, match="unknown use case"):
         run_stage("ingest", slug, Arguments(first="2013-01-01"), where=Settings(home=tmp_path))
     assert not list(tmp_path.iterdir())
 
