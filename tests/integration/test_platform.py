@@ -219,6 +219,7 @@ def test_down_leaves_nothing_behind(running):
 
 def test_a_taken_port_stops_the_start_before_anything_runs(settings):
     supervisor.down(settings)
+    keep_ports(settings, load_ports(settings))
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # after connections of before
         other.bind(("127.0.0.1", load_ports(settings).mlflow))
