@@ -17,7 +17,7 @@ import pytest
 from ml.core.errors import ConfigError, FlightlineError
 from ml.local import processes, supervisor
 from ml.local.airflow_api import AirflowApi
-from ml.local.ports import check_free, load_ports
+from ml.local.ports import check_free, keep_ports, load_ports
 from ml.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
