@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -144,3 +145,47 @@ def copy_home(source: Path, target: Path) -> Path:
                 )
         connection.close()
     return target
+
+
+DAYS = ("2013-03-20", "2013-03-21")  # that the integration chain has scored
+
+
+class Fake:
+    """A model that answers what a function says."""
+
+    def __init__(self, answer: Callable[[pd.DataFrame], np.ndarray]) -> None:
+        self.answer = answer
+
+    def predict(self, features: pd.DataFrame) -> np.ndarray:
+        return self.answer(features)
+
+
+class Fakes:
+    """The real tracking, but for the models of some runs."""
+
+    def __init__(self, real: Any, models: dict[str, Fake]) -> None:
+        self._real, self._models = real, models
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def load_model(self, run_id: str) -> Any:
+        return self._models.get(run_id) or self._real.load_model(run_id)
+
+
+def with_model(platform: Platform, version: int, answer: Callable[..., Any]) -> Platform:
+    """The same platform, where a version answers otherwise."""
+    run_id = platform.registry.version(version).run_id
+    return dataclasses.replace(platform, tracking=Fakes(platform.tracking, {run_id: Fake(answer)}))
+
+
+def verdicts(found: Any) -> dict[str, str]:
+    return {gate.name: gate.verdict.value for gate in found.gates}
+
+
+def log_of(platform: Platform, revision: int, *keys: str) -> pd.DataFrame:
+    return platform.lake.read("predictions", f"revision={revision}", keys or DAYS).to_pandas()
+
+
+def training_set(platform: Platform, digest: str) -> pd.DataFrame:
+    return pd.read_parquet(platform.training_sets / f"{digest[:32]}.parquet")

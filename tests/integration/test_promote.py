@@ -1,0 +1,215 @@
+"""Promotion: only on a verdict that holds, idempotent, repaired after a crash."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import copy_home, platform_at, verdicts, with_mart
+
+from ml.core.digests import json_digest
+from ml.core.errors import ConfigError, DataError, GateRejected
+from ml.core.ports import Platform
+from ml.core.release import in_force_at, opponent_of
+from ml.core.spec import UseCase
+from ml.stages import promote, train, validate
+
+pytestmark = pytest.mark.xdist_group("chain")
+Broken = Callable[..., Platform]
+
+
+@pytest.fixture
+def third(broken: Broken, spec: UseCase) -> Platform:
+    """A platform with a third version that is trained but not judged."""
+    platform = broken()
+    assert train.run(platform, as_of=spec.as_of("2013-03-21")).version == 3
+    return platform
+
+
+def judge(platform: Platform, version: int, **verdicts: str) -> None:
+    """Store verdicts as `validate` would, with evidence that holds."""
+    found = platform.registry.version(version)
+    opponent = opponent_of(platform.registry.releases(), version)
+    evidence = {
+        "version": version,
+        "model_sha256": found.tags["model.sha256"],
+        "champion": opponent.champion if opponent else None,
+        "gates": [{"name": name, "verdict": verdict} for name, verdict in verdicts.items()],
+        "decision": "accepted" if set(verdicts.values()) == {"PASS"} else "rejected",
+    }
+    digest = json_digest(evidence)
+    platform.tracking.log_validation(found.run_id, {**evidence, "sha256": digest}, {})
+    tags = {"release.evidence_sha256": digest, "release.decision": evidence["decision"]}
+    platform.registry.tag(version, tags)
+
+
+def accept(platform: Platform, version: int) -> None:
+    judge(platform, version, skill="PASS", leak="PASS", better="PASS")
+
+
+def test_a_version_without_a_verdict_is_refused(third: Platform) -> None:
+    with pytest.raises(ConfigError, match="version 3 of flight_delay has no verdict"):
+        promote.run(third, version=3)
+    assert third.registry.version(3).aliases == ()
+
+
+def test_a_rejected_version_is_a_decision_and_changes_nothing(third: Platform) -> None:
+    before = third.registry.releases()
+    judge(third, 3, skill="FAIL", leak="PASS")
+    with pytest.raises(GateRejected, match="skill FAIL") as caught:
+        promote.run(third, version=3)
+    assert "leak" not in str(caught.value)
+    assert third.registry.releases() == before
+
+
+def test_promoting_again_changes_nothing(broken: Broken) -> None:
+    platform = broken()
+    before = (platform.registry.versions(), platform.registry.releases())
+    for version, alias, traffic in ((1, "champion", 90.0), (2, "canary", 10.0)):
+        again = promote.run(platform, version=version)
+        assert (again.alias, again.traffic_pct, again.is_new) == (alias, traffic, False)
+    assert (platform.registry.versions(), platform.registry.releases()) == before
+
+
+def test_a_new_canary_replaces_the_undecided_one(third: Platform) -> None:
+    accept(third, 3)
+    found = promote.run(third, version=3)
+    assert (found.alias, found.revision, found.is_new) == ("canary", 3, True)
+    one, two, three = third.registry.versions()
+    assert (one.aliases, two.aliases, three.aliases) == (("champion",), (), ("canary",))
+    assert (two.tags["release.status"], two.tags["release.traffic_pct"]) == ("superseded", "0")
+    with pytest.raises(ConfigError, match="released before and replaced"):
+        promote.run(third, version=2)
+
+
+def test_a_promotion_does_not_rewrite_the_past(broken: Broken, spec: UseCase) -> None:
+    """A version trained as of an earlier time answers from data time on, not from then."""
+    platform = broken()
+    before = {t: in_force_at(platform.registry.releases(), t) for t in (spec.as_of("2013-03-15"),)}
+    version = train.run(platform, as_of=spec.as_of("2013-03-10")).version
+    accept(platform, version)
+    promote.run(platform, version=version)
+    releases = platform.registry.releases()
+    assert releases[-1].canary == version
+    assert releases[-1].in_force_from == platform.data_time()
+    assert {time: in_force_at(releases, time) for time in before} == before
+
+
+@pytest.mark.parametrize(
+    ("tamper", "value"),
+    [("decision", "accepted"), ("champion", None), ("version", 2), ("model_sha256", "0" * 64)],
+)
+def test_changed_evidence_is_refused(third: Platform, tamper: str, value: Any) -> None:
+    """A verdict that was edited by hand, in the tags or in the file, releases nothing."""
+    judge(third, 3, skill="PASS", better="FAIL")
+    found = third.registry.version(3)
+    evidence = dict(third.tracking.evidence(found.run_id) or {})
+    third.tracking.log_validation(found.run_id, {**evidence, tamper: value}, {})
+    third.registry.tag(3, {"release.decision": "accepted"})
+    with pytest.raises(ConfigError, match="has no verdict that holds now"):
+        promote.run(third, version=3)
+
+
+def test_a_verdict_from_before_the_champion_is_refused(
+    data_home: Any, tmp_path: Path, spec: UseCase
+) -> None:
+    """Two first models are both accepted without a comparison; only one of them may be released."""
+    platform = platform_at(copy_home(data_home[0], tmp_path / "home"), spec)
+    for as_of in ("2013-03-01", "2013-03-10"):
+        version = train.run(platform, as_of=spec.as_of(as_of)).version
+        assert validate.run(platform, version=version).champion is None
+    promote.run(platform, version=1)
+    with pytest.raises(ConfigError, match="validation against the present champion"):
+        promote.run(platform, version=2)
+    assert "better" in verdicts(validate.run(platform, version=2))
+
+
+def test_a_validation_that_breaks_off_takes_the_old_verdict_back(broken: Broken) -> None:
+    platform = with_mart(broken(), lambda rows: rows.assign(is_late=np.nan))
+    with pytest.raises(DataError):
+        validate.run(platform, version=2)
+    with pytest.raises(ConfigError, match="has no verdict that holds now"):
+        promote.run(platform, version=2)
+
+
+def test_lost_releases_do_not_make_a_first_model(broken: Broken) -> None:
+    """Or the next candidate would take all traffic without a comparison."""
+    platform = broken()
+    path = platform.warehouse.settings.mlflow_database  # type: ignore[attr-defined]  # the adapter's
+    with sqlite3.connect(path) as connection:
+        connection.execute("delete from registered_model_tags")
+    connection.close()
+    with pytest.raises(DataError, match="releases of flight_delay are lost"):
+        platform.registry.releases()
+
+
+def test_a_champion_that_learned_from_the_holdout_is_no_opponent(
+    broken: Broken, spec: UseCase
+) -> None:
+    platform = broken()
+    version = train.run(platform, as_of=spec.as_of("2013-02-20")).version
+    with pytest.raises(DataError, match="gate better: champion 1 has learned from data up to"):
+        validate.run(platform, version=version)
+
+
+def test_a_lost_model_is_trained_again(broken: Broken, spec: UseCase) -> None:
+    platform = broken()
+    run_id = platform.registry.version(2).run_id
+    folder = platform.warehouse.settings.artifacts  # type: ignore[attr-defined]  # the adapter's
+    for file in folder.rglob("model.lgb"):
+        file.unlink()
+    again = train.run(platform, as_of=spec.as_of("2013-03-20"))
+    assert again.is_new and again.run_id != run_id and again.version > 2
+
+
+CRASHES = {
+    "no alias yet": "delete from registered_model_aliases where alias = 'canary'",
+    "the old alias": "update registered_model_aliases set version = 2 where alias = 'canary'",
+    "no manifest": "delete from registered_model_tags where key = 'release.manifest'",
+    "old manifest": "update registered_model_tags set value = (select value from "
+    "registered_model_tags where key = 'release.revision.0002') where key = 'release.manifest'",
+    "no tags of the new one": "delete from model_version_tags where version = 3 and key in "
+    "('release.status', 'release.traffic_pct', 'release.revision')",
+    "old tags of the champion": "update model_version_tags set value = '2' where version = 1 and "
+    "key = 'release.revision'",
+    "the old one is not superseded": "update model_version_tags set value = 'canary' where "
+    "version = 2 and key = 'release.status'",
+    "the old one keeps its traffic": "update model_version_tags set value = '10' where "
+    "version = 2 and key = 'release.traffic_pct'",
+}
+
+
+def state(platform: Platform) -> Any:
+    path = platform.warehouse.settings.mlflow_database  # type: ignore[attr-defined]  # the adapter's
+    queries = {
+        "aliases": "select alias, version from registered_model_aliases order by 1",
+        "model": "select key, value from registered_model_tags order by 1",
+        "versions": "select version, key, value from model_version_tags order by 1, 2",
+    }
+    with sqlite3.connect(path) as connection:
+        found = {name: connection.execute(sql).fetchall() for name, sql in queries.items()}
+    connection.close()
+    return found
+
+
+def test_a_crash_between_two_writes_is_repaired_by_promoting_again(third: Platform) -> None:
+    """Each write of the registry is undone in turn, as if the process had been killed before it."""
+    accept(third, 3)
+    promote.run(third, version=3)
+    whole = state(third)
+    path = third.warehouse.settings.mlflow_database  # type: ignore[attr-defined]  # the adapter's
+    unrepaired = []
+    for crash, sql in CRASHES.items():
+        with sqlite3.connect(path) as connection:
+            connection.execute(sql)
+        connection.close()
+        assert state(third) != whole, f"{crash}: nothing was broken"
+        promote.run(third, version=3)
+        if state(third) != whole:
+            unrepaired.append(crash)
+            third.registry.tag(2, {"release.status": "superseded", "release.traffic_pct": "0"})
+    assert unrepaired == []
