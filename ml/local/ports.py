@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 import socket
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +71,7 @@ def check_free(settings: Settings, ports: Ports) -> None:
     """
     given = {"airflow": settings.airflow_port, "mlflow": settings.mlflow_port}
     for name, port in asdict(ports).items():
-        if not is_free(port):
+        if not is_free(port) and not _is_released(port):
             is_kept = not given[name] and ports_file(settings).exists()
             anew = f", or choose anew: rm {ports_file(settings)}" if is_kept else ""
             raise ConfigError(
@@ -78,6 +79,16 @@ def check_free(settings: Settings, ports: Ports) -> None:
                 expected=f"nothing else listens on {LOOPBACK}:{port}",
                 repair=f"stop that program, or set MLOPS_{name.upper()}_PORT to a free port{anew}",
             )
+
+
+def _is_released(port: int, *, within_seconds: float = 5.0) -> bool:
+    """Wait for a port that nobody holds: a killed process loses its memory before its sockets."""
+    deadline = time.monotonic() + within_seconds
+    while not _holder(port) and time.monotonic() < deadline:
+        if is_free(port):
+            return True
+        time.sleep(0.1)
+    return is_free(port)
 
 
 def is_free(port: int) -> bool:

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from ml.core.errors import ConfigError
+from ml.local import ports as ports_module
 from ml.local.ports import Ports, check_free, keep_ports, kept_ports, load_ports, ports_file
 from ml.settings import Settings
 
@@ -72,3 +73,11 @@ def test_chosen_ports_are_not_lent_to_outgoing_connections(scratch):
     """Linux lends from 32768 on, macOS from 49152 on: a kept port must not be one of them."""
     ports = load_ports(scratch)
     assert max(ports.airflow, ports.mlflow) < 32_768
+
+
+def test_a_port_of_a_process_that_is_just_dying_is_waited_for(monkeypatch, scratch):
+    """A killed process is found by nobody any more, and its socket is closed a moment later."""
+    answers = iter([False, False, False, True])
+    monkeypatch.setattr(ports_module, "is_free", lambda port: next(answers, True))
+    monkeypatch.setattr(ports_module, "_holder", lambda port: "")
+    check_free(scratch, Ports(airflow=20_001, mlflow=20_002))
