@@ -167,7 +167,7 @@ def where(pattern: str) -> dict[str, str]:
 
 
 def test_no_file_names_a_folder_of_one_machine() -> None:
-    folders = [r"/home/[a-z][\w.-]*/", r"/Users/\w+/", r"/root/"]
+    folders = [r"/home/[a-z][\w.-]*/", r"/Users/\w+/", r"/(?:root)/"]
     # A checkout in `/app` would be any word with a slash; deeper ones are unmistakable.
     folders += [re.escape(str(p)) + r"\b" for p in (ROOT, Path.home()) if len(p.parts) > 2]
     assert where(r"(?<![\w.$}~/-])(?:" + "|".join(folders) + ")") == {}
