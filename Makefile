@@ -5,7 +5,7 @@ export UV_PYTHON_DOWNLOADS := never
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs doctor test test-all lint format bench clean
+.PHONY: help setup demo up down status logs doctor test test-all lint format bench docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -67,6 +67,14 @@ format: setup ## format and mend what can be mended
 
 bench: setup ## ratios side by side in one run
 	@.venv/bin/python -m ml.local.bench
+	@.venv/bin/python -m ml.local.bench_data
+
+docs: setup ## pages of all models, columns and their lineage
+	@for spec in ml/use_cases/*/spec.py; do \
+	  slug=$$(basename $$(dirname $$spec)); \
+	  $(FLIGHTLINE) dbt $$slug --quiet docs generate --static || exit 1; \
+	  echo "$$slug  $${MLOPS_HOME:-.mlops}/dbt/$$slug/static_index.html"; \
+	done
 
 clean: ## stop everything, delete local state and the environment
 	@if [ -x $(FLIGHTLINE) ]; then $(FLIGHTLINE) down; fi

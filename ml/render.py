@@ -41,18 +41,39 @@ def colour(word: str) -> Text:
 
 def stage_run(ran: StageRun) -> RenderableType:
     """A stage's result: a line with its cost, then a line for each thing that it says."""
-    plain = ran.to_plain()["result"]
+    result = ran.to_plain()["result"]
     title = f"[bold]{ran.stage}[/]  {ran.seconds:.1f} s, peak {ran.peak_mib:,.0f} MiB"
+    results = result if isinstance(result, list) else [result]
+    told = [_result(one) for one in results] or [Text("  nothing to do")]
+    return Group(Text.from_markup(title), *told)
+
+
+def _result(plain: Mapping[str, Any]) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in plain.items():
-        if name == "gates" or value in ("", [], {}):
+        if name in ("gates", "warnings") or value in ("", [], {}):
             continue
         shown = f"{value:g} %" if name.endswith("_pct") else _short(value)
         table.add_row(f"  {name.removesuffix('_pct').replace('_', ' ')}", Text(shown))
-    parts: list[RenderableType] = [Text.from_markup(title), table]
+    parts: list[RenderableType] = [table, *map(_warning, plain.get("warnings", []))]
     if "gates" in plain:
         parts.append(gate_table(plain["gates"]))
     return Group(*parts)
+
+
+def _warning(found: str | Mapping[str, Any]) -> RenderableType:
+    """What does not stop anything: a sentence, or a data test with a sample of its rows."""
+    if isinstance(found, str):
+        return Text(f"  warning: {found}", style="yellow")
+    head = f"  warning: {found['test']} of {found['model']}: {found['rows']} row(s)"
+    rows = [f"    {one_line(row)}" for row in found["sample"]]
+    return Group(Text(head, style="yellow"), *(Text(row, style="dim") for row in rows))
+
+
+def one_line(row: Mapping[str, Any]) -> str:
+    """A row of data, cut where a line gets too long to be read."""
+    cells = [f"{name}={value}" for name, value in row.items()]
+    return ", ".join(cells[:8]) + (" …" if len(cells) > 8 else "")
 
 
 def rejection(ran: StageRun) -> str:
@@ -100,7 +121,7 @@ def gate_table(gates: list[Mapping[str, Any]]) -> RenderableType:
 
 def summary(found: Summary) -> RenderableType:
     """Data, versions with gates, predictions."""
-    parts: list[RenderableType] = [_tables(found)]
+    parts: list[RenderableType] = [_tables(found), *_stale(found)]
     for version in found.versions:
         parts += [Text(""), _version(version)]
     if not (found.versions or any(row.rows for row in found.tables)):
@@ -111,6 +132,19 @@ def summary(found: Summary) -> RenderableType:
     if found.predictions:
         parts += [Text(""), _predictions(found.predictions)]
     return Group(*parts)
+
+
+def _stale(found: Summary) -> list[RenderableType]:
+    """A line for each reason, and the command that mends it."""
+    lines: list[RenderableType] = []
+    reasons = dict.fromkeys(one.reason for one in found.stale)
+    for reason in reasons:
+        keys = [one.partition.key for one in found.stale if one.reason == reason]
+        stretch = keys[0] + (f" to {keys[-1]}" if len(keys) > 1 else "")
+        lines.append(Text(f"stale: {len(keys)} partition(s), {stretch}: {reason}", style="yellow"))
+    if lines:
+        lines.append(Text(f"  build them: flightline transform {found.slug} --stale"))
+    return lines
 
 
 def _tables(found: Summary) -> Table:

@@ -52,23 +52,30 @@ def build_daily(slug: str, doc: str) -> DAG:
 
     @dag(
         schedule=timetable,  # without a start date: no run for the past when it is unpaused
+        params={"revision": _revision_param()},
         **_common(spec, "daily", doc, "ingest", "transform", "materialize", "score"),
     )
     def partition_dag() -> None:
-        def run(stage: str, noun: str, partition_key: str | None, outlet_events: Any) -> Any:
+        def run(
+            stage: str, noun: str, partition_key: str | None, outlet_events: Any, **values: Any
+        ) -> Any:
             if not partition_key:
                 raise AirflowFailException(
                     "the run has no partition key\n"
                     f"  repair: trigger {spec.names.dag('daily')} with a key like "
                     f"{spec.coverage.first}"
                 )
-            ran = stages.run(stage, slug, first=partition_key, source=Source.SCORE.value)
-            outlet_events[_asset(spec, noun)].extra = {"seconds": round(ran["seconds"], 3)}
+            source = Source.SCORE.value
+            ran = stages.run(stage, slug, first=partition_key, source=source, **values)
+            outlet_events[_asset(spec, noun)].extra = _told(ran)
             return ran
 
         @task(outlets=[_asset(spec, "raw")])
-        def ingest_partition(partition_key: Any = None, outlet_events: Any = None) -> Any:
-            return run("ingest", "raw", partition_key, outlet_events)
+        def ingest_partition(
+            partition_key: Any = None, params: Any = None, ti: Any = None, outlet_events: Any = None
+        ) -> Any:
+            revision = _revision(params, ti)
+            return run("ingest", "raw", partition_key, outlet_events, revision=revision)
 
         @task(outlets=[_asset(spec, "features")])
         def transform_partition(partition_key: Any = None, outlet_events: Any = None) -> Any:
@@ -96,20 +103,22 @@ def build_history(slug: str, doc: str) -> DAG:
         params={
             "first": Param(spec.coverage.first, type="string", title="First partition key"),
             "last": Param(spec.coverage.last, type="string", title="Last partition key, included"),
+            "revision": _revision_param(),
         },
         **_common(spec, "history", doc, "ingest", "transform", "materialize", "score"),
     )
     def history_dag() -> None:
-        def run(stage: str, noun: str, params: Any, outlet_events: Any) -> Any:
-            first, last = params["first"], params["last"]
-            ran = stages.run(stage, slug, first=first, last=last, source=Source.REPLAY.value)
+        def run(stage: str, noun: str, params: Any, outlet_events: Any, **values: Any) -> Any:
+            first, last, source = params["first"], params["last"], Source.REPLAY.value
+            ran = stages.run(stage, slug, first=first, last=last, source=source, **values)
+            outlet_events[_asset(spec, noun)].extra = _told(ran)
             keys = [partition.key for partition in spec.partitions(first, last)]
             outlet_events[_asset(spec, noun)].add_partitions(keys)
             return ran
 
         @task(outlets=[_asset(spec, "raw")])
-        def ingest_range(params: Any = None, outlet_events: Any = None) -> Any:
-            return run("ingest", "raw", params, outlet_events)
+        def ingest_range(params: Any = None, ti: Any = None, outlet_events: Any = None) -> Any:
+            return run("ingest", "raw", params, outlet_events, revision=_revision(params, ti))
 
         @task(outlets=[_asset(spec, "features")])
         def transform_range(params: Any = None, outlet_events: Any = None) -> Any:
@@ -167,6 +176,28 @@ def build_retrain(slug: str, doc: str) -> DAG:
         promote_candidate(validate_candidate(train_candidate()))
 
     return retrain_dag()
+
+
+def _revision_param() -> Param:
+    return Param(
+        None,
+        type=["null", "string"],
+        title="When this delivery became known, ISO 8601 with an offset; empty: now",
+        description="Matters only for rows that differ from those that are there already.",
+    )
+
+
+def _revision(params: Any, ti: Any) -> str:
+    """What a delivery is dated if it changes what is there: this try, or what the run was given."""
+    given = (params or {}).get("revision")
+    return str(given or ti.start_date.isoformat())
+
+
+def _told(ran: dict[str, Any]) -> dict[str, Any]:
+    """What an asset event says of the stage that updated the asset."""
+    result = ran["result"]
+    told = {name: result[name] for name in ("rows", "changed", "warnings") if result.get(name)}
+    return {"seconds": round(ran["seconds"], 3), **told}
 
 
 def _asset(spec: UseCase, noun: str) -> Asset:

@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import Any
 
+from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ml.core.errors import FlightlineError, GateRejected, OutOfCoverage, TransientError
@@ -34,6 +35,8 @@ def run(stage: str, slug: str, **arguments: Any) -> dict[str, Any]:
     except TransientError:
         raise
     except FlightlineError as error:
+        if error.details:  # a task that fails returns nothing, but this stays readable
+            get_current_context()["ti"].xcom_push(key="failure", value=error.details)
         raise AirflowFailException(str(error)) from error
     print(json.dumps(ran, indent=2))
     return ran

@@ -2,13 +2,15 @@
 
 Feast's own DuckDB store joins on the key and two range predicates and then ranks: the same cells
 for 12 to 18 times the CPU and five times the memory. Whatever this store does not handle (other
-formats than Parquet, renamed columns, the filter by created time) goes to the stock one.
+formats than Parquet, renamed columns, on-demand views) goes to the stock one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -17,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
-from feast.feature_view import FeatureView
+from feast.feature_view import DUMMY_ENTITY_NAME, FeatureView
 from feast.infra.offline_stores import offline_utils
 from feast.infra.offline_stores.duckdb import (
     DuckDBOfflineStore,
@@ -41,7 +43,12 @@ class AsofDuckDBOfflineStoreConfig(DuckDBOfflineStoreConfig):
 
 
 class AsofDuckDBOfflineStore(DuckDBOfflineStore):
-    """Point-in-time joins: for each row the newest feature row at or before it, within the TTL."""
+    """Point-in-time joins: for each question at `t` the row that was the newest one then.
+
+    A row counts if its event time is at or before `t` and not older than the view's TTL, both
+    included; with `filter_by_created_timestamp` also if it was created at or before `t` (a row
+    without created time never was). The newest event time wins, then the newest created time.
+    """
 
     @staticmethod
     def get_historical_features(  # type: ignore[override]  # as in the store that this one extends
@@ -58,7 +65,7 @@ class AsofDuckDBOfflineStore(DuckDBOfflineStore):
         simple = all(_is_simple(view) for view in feature_views) and isinstance(
             entity_df, pd.DataFrame
         )
-        if not simple or on_demand or filter_by_created_timestamp or not len(entity_df):
+        if not simple or on_demand:
             return DuckDBOfflineStore.get_historical_features(
                 config,
                 feature_views,
@@ -70,18 +77,27 @@ class AsofDuckDBOfflineStore(DuckDBOfflineStore):
                 filter_by_created_timestamp,
             )
         assert isinstance(entity_df, pd.DataFrame)
-        events, time_column = _prepared(entity_df)
-        first, last = (t.to_pydatetime() for t in events[time_column].agg(["min", "max"]))
-        selected = [
-            (view, [r.split(":", 1)[1] for r in feature_refs if r.split(":", 1)[0] == view.name])
+        events, time = _prepared(entity_df)
+        first, last = _span(events[time])
+        queries = [
+            _asof_sql(
+                view,
+                {
+                    name: f"{view.name}__{name}" if full_feature_names else name
+                    for name in _features(view, feature_refs)
+                },
+                scan=_scan(config, view.batch_source),
+                time=time,
+                window=(first, last),
+                known_then=filter_by_created_timestamp,
+            )
             for view in feature_views
         ]
-        sql = _asof_sql(config, selected, time_column, first, last, full_feature_names)
-        keys = [column for column in entity_df.columns if column != time_column]
+        keys = [column for column in entity_df.columns if column != time]
         return _DuckDBJob(
-            sql,
+            queries,
             config,
-            frames={"__events": pa.Table.from_pandas(events, preserve_index=False)},
+            events=pa.Table.from_pandas(events, preserve_index=False),
             full_feature_names=full_feature_names,
             metadata=RetrievalMetadata(feature_refs, keys, first, last),
         )
@@ -101,49 +117,53 @@ class AsofDuckDBOfflineStore(DuckDBOfflineStore):
         newest = [c for c in (timestamp_field, created_timestamp_column) if c]
         columns = ", ".join(map(_name, join_key_columns + feature_name_columns + newest))
         order = ", ".join(f"{_name(column)} desc nulls last" for column in newest)
+        keys = ", ".join(map(_name, join_key_columns))
         time = f"{_name(timestamp_field)}::timestamptz"
-        return _DuckDBJob(
+        query = (
             f"select {columns} from {_scan(config, data_source)} where {time} between "
             f"timestamptz {_text(start_date)} and timestamptz {_text(end_date)} "
-            f"qualify row_number() over ("
-            f"partition by {', '.join(map(_name, join_key_columns))} order by {order}) = 1",
-            config,
+            f"qualify row_number() over (partition by {keys} order by {order}) = 1"
         )
+        return _DuckDBJob([query], config)
 
 
 class _DuckDBJob(RetrievalJob):
-    """A query that runs when its result is asked for."""
+    """Queries that run when their result is asked for; their columns stand side by side.
+
+    One query for each view instead of a chain of joins: a chain would sort all columns of the
+    views before, again for each view, for 1.3 times the CPU and twice the memory.
+    """
 
     def __init__(
         self,
-        sql: str,
+        queries: Sequence[str],
         config: RepoConfig,
         *,
-        frames: Mapping[str, pa.Table] | None = None,
+        events: pa.Table | None = None,
         full_feature_names: bool = False,
         metadata: RetrievalMetadata | None = None,
     ) -> None:
-        self._sql, self._config, self._frames = sql, config, frames or {}
+        self._queries, self._config, self._events = queries, config, events
         self._full_feature_names, self._metadata = full_feature_names, metadata
 
-    def _run(self) -> duckdb.DuckDBPyConnection:
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         options = self._config.offline_store
-        connection = duckdb.connect()
-        connection.execute(f"set TimeZone = 'UTC'; set threads = {options.threads}")
-        connection.execute(f"set memory_limit = {_text(options.memory_limit)}")
-        for name, frame in self._frames.items():
-            connection.register(name, frame)
-        return connection
+        found = [] if self._events is None else [self._events.drop_columns([_ROW])]
+        with duckdb.connect() as connection:
+            connection.execute(f"set TimeZone = 'UTC'; set threads = {options.threads}")
+            connection.execute(f"set memory_limit = {_text(options.memory_limit)}")
+            connection.execute(f"set temp_directory = {_text(tempfile.gettempdir())}")
+            if self._events is not None:
+                connection.register("__events", self._events)
+            found += [connection.sql(query).to_arrow_table() for query in self._queries]
+        names = [name for table in found for name in table.column_names]
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"columns {twice} occur twice: ask for full_feature_names=True")
+        return pa.table([column for table in found for column in table.columns], names=names)
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        frame: pd.DataFrame = self._run().sql(self._sql).df()
+        frame: pd.DataFrame = self._to_arrow_internal().to_pandas()
         return frame
-
-    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        return self._run().sql(self._sql).to_arrow_table()
-
-    def to_sql(self) -> str:
-        return self._sql
 
     @property
     def full_feature_names(self) -> bool:
@@ -172,6 +192,11 @@ class _DuckDBJob(RetrievalJob):
         )
 
 
+_ROW = "__row"
+_NONE = timedelta(0)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def _is_simple(view: FeatureView) -> bool:
     source = view.batch_source
     return (
@@ -180,7 +205,13 @@ def _is_simple(view: FeatureView) -> bool:
         and not source.field_mapping
         and not view.projection.join_key_map
         and not view.projection.name_alias
+        and view.entities != [DUMMY_ENTITY_NAME]
     )
+
+
+def _features(view: FeatureView, references: Sequence[str]) -> list[str]:
+    pairs = (reference.split(":", 1) for reference in references)
+    return [feature for name, feature in pairs if name == view.name]
 
 
 def _prepared(entity_df: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -190,58 +221,86 @@ def _prepared(entity_df: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     time_column = offline_utils.infer_event_timestamp_from_entity_df(types)
     time = pd.to_datetime(events[time_column], utc=True)
     events[time_column] = time.astype("datetime64[us, UTC]")
-    events["__row"] = range(len(events))
+    events[_ROW] = range(len(events))
     return events, time_column
 
 
+def _span(times: pd.Series) -> tuple[datetime, datetime]:
+    known = times.dropna()
+    if known.empty:
+        return _EPOCH, _EPOCH
+    return known.min().to_pydatetime(), known.max().to_pydatetime()
+
+
 def _asof_sql(
-    config: RepoConfig,
-    selected: Sequence[tuple[FeatureView, list[str]]],
-    time_column: str,
-    first: datetime,
-    last: datetime,
-    full_names: bool,
+    view: FeatureView,
+    names: dict[str, str],
+    *,
+    scan: str,
+    time: str,
+    window: tuple[datetime, datetime],
+    known_then: bool,
 ) -> str:
-    columns, joins = ["e.* exclude (__row)"], []
-    for number, (view, features) in enumerate(selected):
-        joins.append(_join(config, view, features, f"f{number}", time_column, first, last))
-        fresh = "true"
-        if view.ttl:
-            seconds = int(view.ttl.total_seconds())
-            fresh = f"f{number}.__at >= e.{_name(time_column)} - interval '{seconds} seconds'"
-        for feature in features:
-            name = f"{view.name}__{feature}" if full_names else feature
-            columns.append(
-                f"case when {fresh} then f{number}.{_name(feature)} end as {_name(name)}"
-            )
-    return f"select {', '.join(columns)} from __events e {' '.join(joins)} order by e.__row"
+    """The features of one view for all events, in the events' order.
+
+    Args:
+        names: name in the result of each feature.
+        time: the events' time column.
+        window: times of the first and the last event.
+        known_then: a row counts from its created time on, not from its event time.
+    """
+    keys = [column.name for column in view.entity_columns]
+    fresh = f"e.{_name(time)} <= f.__at + {_interval(view.ttl)}" if view.ttl else "true"
+    columns = [
+        f"case when {fresh} then f.{_name(name)} end as {_name(shown)}"
+        for name, shown in names.items()
+    ]
+    on = [f"e.{_name(key)} = f.{_name(key)}" for key in keys]
+    rows = _rows_sql(view, list(names), keys, scan, window, known_then=known_then)
+    return (
+        f"select {', '.join(columns)} from __events e asof left join ({rows}) f"
+        f" on {' and '.join([*on, f'e.{_name(time)} >= f.__known'])} order by e.{_ROW}"
+    )
 
 
-def _join(
-    config: RepoConfig,
+def _rows_sql(
     view: FeatureView,
     features: Sequence[str],
-    alias: str,
-    time_column: str,
-    first: datetime,
-    last: datetime,
+    keys: Sequence[str],
+    scan: str,
+    window: tuple[datetime, datetime],
+    *,
+    known_then: bool,
 ) -> str:
+    """Each row that is the answer for some time, with `__known`: from when on it is.
+
+    In the order in which rows became known, a row is the answer if it is the best of those that
+    became known with it, and its event time is not before that of any row known earlier.
+    """
     source = view.batch_source
     assert source is not None
-    keys = [column.name for column in view.entity_columns]
-    time = f"{_name(source.timestamp_field)}::timestamptz"
-    where = f"{time} <= timestamptz {_text(last)}"
-    where += f" and {time} >= timestamptz {_text(first - view.ttl)}" if view.ttl else ""
+    at = f"{_name(source.timestamp_field)}::timestamptz"
     created = source.created_timestamp_column
-    newest = f"order by {_name(created)} desc nulls last" if created else ""
-    partition = ", ".join(map(_name, [*keys, source.timestamp_field]))
-    on = " and ".join(f"e.{_name(key)} = {alias}.{_name(key)}" for key in keys)
+    made = f"{_name(created)}::timestamptz" if created else "null"
+    by_created = bool(known_then and created)
+    known = f"greatest({at}, {made})" if by_created else at
+    first, last = (f"timestamptz {_text(t)}" for t in (window[0] - (view.ttl or _NONE), window[1]))
+    conditions = [f"{at} <= {last}"]
+    conditions += [f"{at} >= {first}"] if view.ttl else []
+    conditions += [f"{made} <= {last}"] if by_created else []  # and so it is not null
+    partition = ", ".join(map(_name, keys))
+    order = f"partition by {partition} order by {known}, {at} desc, {made} desc nulls last"
+    before = f"max({at}) over ({order} rows between unbounded preceding and 1 preceding)"
     return (
-        f"asof left join (select {', '.join(map(_name, [*keys, *features]))}, {time} as __at"
-        f" from {_scan(config, source)} where {where}"
-        f" qualify row_number() over (partition by {partition} {newest}) = 1) {alias}"
-        f" on {on} and e.{_name(time_column)} >= {alias}.__at"
+        f"select {', '.join(map(_name, [*keys, *features]))}, {at} as __at, {known} as __known"
+        f" from {scan} where {' and '.join(conditions)}"
+        f" qualify lag({known}) over ({order}) is distinct from {known}"
+        f" and {at} >= coalesce({before}, {at})"
     )
+
+
+def _interval(length: timedelta) -> str:
+    return f"interval '{length // timedelta(microseconds=1)} microseconds'"
 
 
 def _scan(config: RepoConfig, source: Any) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ml.adapters.code import code_digest, code_tags
 from ml.adapters.features import FeastFeatures
-from ml.adapters.lake import LocalLake
+from ml.adapters.lake import ParquetLake
+from ml.adapters.objects import LocalObjects
 from ml.adapters.registry import MlflowRegistry
 from ml.adapters.tracking import MlflowTracking
 from ml.adapters.warehouse import DuckDBWarehouse
@@ -17,7 +18,6 @@ def tracking_uri(settings: Settings) -> str:
     """The server from the settings, else MLflow's database in the home, without a server."""
     if settings.tracking_uri:
         return settings.tracking_uri.rstrip("/")
-    settings.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{settings.mlflow_database}"
 
 
@@ -27,12 +27,11 @@ def connect(slug: str, settings: Settings) -> Platform:
     uri = tracking_uri(settings)
     return Platform(
         spec=spec,
-        lake=LocalLake(settings.home / "lake", slug),
+        lake=ParquetLake(LocalObjects(settings.home / "lake"), slug),
         warehouse=DuckDBWarehouse(spec, settings),
         features=FeastFeatures(spec, settings),
         tracking=MlflowTracking(spec, settings, uri),
         registry=MlflowRegistry(spec, uri),
-        training_sets=settings.home / "training_sets" / slug,
         code_digest=code_digest(slug),
         code_tags=code_tags(),
     )

@@ -8,30 +8,30 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
+import numpy as np
 
+from ml.adapters.feature_definitions import Definitions
+from ml.adapters.feature_exports import Stamp, check_schema, exported_files, stamps, unreadable
+from ml.adapters.online import read_online
 from ml.core.errors import ConfigError, DataError, TransientError
+from ml.core.online import OnlineFeatures
 from ml.core.partitions import Partition
 from ml.core.spec import UseCase
 from ml.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
     from feast import FeatureService, FeatureStore, FeatureView
 
-# DuckDB types that each Feast type may be stored as; Feast's own `apply` accepts anything.
-_STORED_AS = {
-    "Int64": ("BIGINT", "INTEGER"),
-    "Float64": ("DOUBLE",),
-    "String": ("VARCHAR",),
-    "Bool": ("BOOLEAN",),
-}
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_ROW = "row_of_events"
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,18 @@ class FeastFeatures:
     spec: UseCase
     settings: Settings
 
+    @property
+    def folder(self) -> Path:
+        return self.settings.home / "feast"
+
     @cached_property
     def _store(self) -> FeatureStore:
         from feast import FeatureStore
 
-        folder = self.settings.home / "feast"
-        folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         os.environ.update(
             MLOPS_SLUG=self.spec.slug,
-            MLOPS_FEAST=str(folder),
+            MLOPS_FEAST=str(self.folder),
             MLOPS_DUCKDB_MEMORY_LIMIT=self.settings.duckdb_memory_limit,
             MLOPS_DUCKDB_THREADS=str(self.settings.duckdb_threads),
         )
@@ -63,23 +66,21 @@ class FeastFeatures:
         return self.settings.home / "lake" / "features"
 
     @cached_property
-    def _definitions(self) -> list[Any]:
-        from feast import Entity, FeatureService, FeatureView
+    def _definitions(self) -> Definitions:
+        return Definitions.load(self.spec.slug)
 
-        module = import_module(f"feature_repo.{self.spec.slug}.features")
-        kinds = (Entity, FeatureView, FeatureService)
-        return [value for value in vars(module).values() if isinstance(value, kinds)]
-
-    @cached_property
+    @property
     def _service(self) -> FeatureService:
-        from feast import FeatureService
+        return self._definitions.service(self.spec.features.service)
 
-        for found in self._definitions:
-            if isinstance(found, FeatureService) and found.name == self.spec.features.service:
-                return found
+    def keys(self, table: str) -> tuple[str, ...]:
+        for view in self._definitions.views:
+            if view.batch_source is not None and view.batch_source.name == table:
+                return tuple(self._definitions.key_types(view))
         raise ConfigError(
-            f"no feature service {self.spec.features.service!r}",
+            f"no feature view reads the table {table!r}",
             expected=f"one in feature_repo/{self.spec.slug}/features.py",
+            repair="define it, or take the table out of `features` in the spec",
         )
 
     @property
@@ -90,85 +91,146 @@ class FeastFeatures:
             for feature in view.features
         )
 
-    @property
-    def _views(self) -> list[FeatureView]:
-        from feast import FeatureView
+    def _files(self, view: FeatureView) -> list[Path]:
+        folder = self._exports / str(getattr(view.batch_source, "path", ""))
+        return exported_files(folder, view=view.name, slug=self.spec.slug)
 
-        return [found for found in self._definitions if isinstance(found, FeatureView)]
+    @cached_property
+    def _checked(self) -> set[Stamp]:
+        """Files whose schema was compared already: a year of them takes half a second."""
+        return set()
+
+    def _check(self) -> None:
+        self._definitions.check_services(self._store.list_feature_services())
+        for view in self._definitions.views:
+            found = stamps(self._files(view))
+            if fresh := [stamp for stamp in found if stamp not in self._checked]:
+                files = [file for file, *_ in fresh]
+                check_schema(view, self._definitions.key_types(view), files)
+                self._checked.update(fresh)
 
     def apply(self) -> None:
-        for view in self._views:
-            self._check_schema(view)
-        with _quiet():
-            self._store.apply(self._definitions)
-
-    def _check_schema(self, view: FeatureView) -> None:
-        source = view.batch_source
-        assert source is not None
-        files = self._exports / str(getattr(source, "path", ""))
-        if not any(files.glob("*/*.parquet")):
-            raise DataError(
-                f"feature view {view.name} has no data in {files}",
-                repair=f"run: flightline transform {self.spec.slug} …",
+        with self._typed_errors(), _quiet():
+            self._check()
+            names = {view.name for view in self._definitions.views}
+            gone = [view for view in self._store.list_feature_views() if view.name not in names]
+            self._store.apply(
+                self._definitions.copies(),
+                objects_to_delete=gone,  # type: ignore[arg-type]  # a list of one kind is one, too
+                partial=False,
             )
-        newest = max(files.glob("*/*.parquet"))
-        described = duckdb.execute(f"describe select * from read_parquet('{newest}')").fetchall()
-        stored = {name: kind for name, kind, *_ in described}
-        for field in view.features:
-            kinds = _STORED_AS.get(str(field.dtype), ())
-            if stored.get(field.name) not in kinds:
-                raise DataError(
-                    f"feature {view.name}:{field.name} is {stored.get(field.name, 'missing')}",
-                    expected=f"{field.dtype}, stored as {' or '.join(kinds) or 'nothing'}",
-                    repair=f"mend the dbt model {source.name} or the feature view",
-                )
 
     def materialize(self, partitions: Sequence[Partition]) -> int:
-        # The window always ends at the newest watermark: with it, a day that is run again cannot
-        # overwrite newer values, and the newest row of the whole window wins.
-        views = [self._store.get_feature_view(view.name) for view in self._views]
-        for view in views:
-            start = partitions[0].start - (view.ttl or partitions[0].end - partitions[0].start)
-            marks = [end for _, end in view.materialization_intervals]
-            end = max([partitions[-1].end, *(_utc(mark) for mark in marks)])
-            with _quiet(), _busy_is_transient():
-                self._store.materialize(start, end, feature_views=[view.name])
+        with self._typed_errors(), _quiet():
+            views = self._store.list_feature_views()
+            marks = [end for view in views for _, end in view.materialization_intervals]
+            newest = max([partitions[-1].end, *(_utc(mark) for mark in marks)])
+            # What is older than the TTL at the newest watermark is of no use online. All that is
+            # not is written each time: late rows, corrections of any day, features that are new.
+            starts = {view.name: newest - view.ttl if view.ttl else _EVER for view in views}
+            for start in sorted(set(starts.values())):
+                names = [name for name, of_view in starts.items() if of_view == start]
+                self._store.materialize(start, newest, feature_views=names)
         return len(views)
 
     def historical(self, events: pd.DataFrame, decided_at: str) -> pd.DataFrame:
-        self.apply()  # what the repository defines, not what an earlier run left in the registry
-        service = self._store.get_feature_service(self._service.name)
-        keys = {
-            column.name
-            for projection in service.feature_view_projections
-            for column in self._store.get_feature_view(projection.name).entity_columns
-        }
-        entities = events[[self.spec.key, *sorted(keys - {self.spec.key})]]
+        import pandas as pd
+
+        with self._typed_errors():
+            self._check()
+            keys = self._keys(events, repair=f"add it to the mart {self.spec.mart}")
+            with _quiet():  # what the repository defines, not what an earlier run registered
+                self._store.apply(self._definitions.copies())
+            found = self._joined(events[keys].assign(event_timestamp=events[decided_at]))
+        values = np.empty((len(self.columns), len(events)))  # one block: pandas would copy columns
+        for row, name in zip(values, self.columns, strict=True):
+            row[:] = found[name].cast("float64", safe=False).to_numpy()
+        features = pd.DataFrame(values.T, events.index, list(self.columns), copy=False)
+        return pd.concat([events, features], axis=1, copy=False)
+
+    def _joined(self, questions: pd.DataFrame) -> pa.Table:
+        """The features as known at `event_timestamp`, in the order of the questions."""
         job = self._store.get_historical_features(
-            entities.assign(event_timestamp=events[decided_at]),
-            features=service,
+            questions.assign(**{_ROW: range(len(questions))}),
+            features=self._service,
             full_feature_names=True,
+            filter_by_created_timestamp=True,
         )
-        # By key and by name: not every store keeps the rows' order, and none that of the columns.
-        found = job.to_df().set_index(self.spec.key).loc[events[self.spec.key]]
-        return events.assign(**{name: found[name].to_numpy("float64") for name in self.columns})
+        found: pa.Table = job.to_arrow()
+        rows = found[_ROW].to_numpy()  # not every store keeps the order
+        return found if (rows[:-1] < rows[1:]).all() else found.sort_by(_ROW)
 
+    def online(self, entities: pd.DataFrame, at: datetime) -> OnlineFeatures:
+        keys = self._keys(entities, repair="give every key; None where there is none")
+        views = {
+            projection.name: [feature.name for feature in projection.features]
+            for projection in self._service.feature_view_projections
+        }
+        defined = {name: self._definitions.view(name) for name in views}
+        with self._typed_errors():
+            return read_online(
+                self._store,
+                entities[keys],
+                at,
+                features=views,
+                keys={name: self._definitions.key_types(view) for name, view in defined.items()},
+                ttls={name: view.ttl for name, view in defined.items()},
+            )
 
-@contextmanager
-def _busy_is_transient() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise
-        raise TransientError(
-            f"the online store is busy: {error}", repair="wait a moment, then run this again"
-        ) from error
+    def _keys(self, frame: pd.DataFrame, *, repair: str) -> list[str]:
+        """The service's join keys, all of which are columns of this frame."""
+        keys = {
+            key
+            for projection in self._service.feature_view_projections
+            for key in self._definitions.key_types(self._definitions.view(projection.name))
+        }
+        if absent := sorted(keys - set(frame.columns)):
+            raise ConfigError(
+                f"no column {', '.join(absent)} among {', '.join(map(str, frame.columns))}",
+                expected=f"every join key of {self.spec.features.service}",
+                repair=repair,
+            )
+        return sorted(keys)
+
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        from sqlalchemy.exc import OperationalError
+
+        try:
+            yield
+        except (sqlite3.OperationalError, OperationalError) as error:
+            raise self._database_error(error) from error
+        except duckdb.OutOfMemoryException as error:
+            raise ConfigError(
+                f"DuckDB needs more memory than {self.settings.duckdb_memory_limit}: {error}",
+                repair="set MLOPS_DUCKDB_MEMORY_LIMIT higher, or read fewer partitions at once",
+            ) from error
+        except duckdb.Error as error:
+            files = [file for view in self._definitions.views for file in self._files(view)]
+            raise unreadable(files, error) from error
+
+    def _database_error(self, error: Exception) -> Exception:
+        text = str(getattr(error, "orig", error))
+        if "locked" in text:
+            return TransientError(
+                f"a database in {self.folder} is busy: {text}",
+                expected="one writer at a time",
+                repair="wait a moment, then run this again",
+            )
+        if "full" in text:
+            return TransientError(
+                f"no room for the databases in {self.folder}: {text}",
+                repair="free some space, then run this again",
+            )
+        if "no such table" in text:
+            return DataError(
+                f"nothing was materialized in {self.folder} yet: {text}",
+                repair=f"run: flightline materialize {self.spec.slug} …",
+            )
+        return error
 
 
 def _utc(time: datetime) -> datetime:
-    from datetime import UTC
-
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import TextIO
 from uuid import uuid4
 
-from ml.core.errors import TransientError
+from ml.core.errors import ConfigError, TransientError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
@@ -20,17 +24,51 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place if the block succeeds.
 
     A reader or a `kill -9` sees the old file or the new one, never half of one.
+
+    Raises:
+        TransientError: if the disk, the quota or the permitted file size is used up.
+        ConfigError: if this user may not write there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid4().hex[:8]}"
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name}.{uuid4().hex[:8]}"
+        try:
+            yield temporary
+            descriptor = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)  # some file systems find out only here that they are full
+            finally:
+                os.close(descriptor)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Say what a full or forbidden disk means for `path`; other errors pass as they are.
+
+    Raises:
+        TransientError: if the disk, the quota or the permitted file size is used up.
+        ConfigError: if this user may not do that there.
+    """
     try:
-        yield temporary
-        descriptor = os.open(temporary, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise TransientError(
+                f"no room for {path}: {error.strerror}",
+                expected="space on that disk; what was there before is untouched",
+                repair=f"free space below {path.parent}, or raise the quota, then run this again",
+            ) from error
+        if error.errno in _FORBIDDEN:
+            raise ConfigError(
+                f"no access to {path}: {error.strerror}",
+                expected="a folder that this user may read and write",
+                repair=f"mend owner, permissions or mount of {path.parent}, or choose another "
+                "place",
+            ) from error
+        raise
 
 
 def file_digest(path: Path) -> str:

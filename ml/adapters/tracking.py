@@ -70,6 +70,9 @@ def client(uri: str) -> MlflowClient:
             urlopen(f"{uri}/health", timeout=5).close()
         except (URLError, OSError) as error:
             raise _away(uri) from error
+    database = uri.removeprefix("sqlite:///")
+    if database != uri:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
     import mlflow
 
     for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking._model_registry.client"):
@@ -184,7 +187,7 @@ class MlflowTracking:
         from mlflow.data.meta_dataset import MetaDataset
 
         with warnings.catch_warnings(action="ignore"):  # two resolvers of the same kind answer
-            source = resolve_dataset_source(str(run.dataset_path))
+            source = resolve_dataset_source(run.dataset_address)
         # MLflow's own digest reads the first 10,000 rows only; its limit is 36 characters.
         dataset = MetaDataset(  # type: ignore[abstract]  # concrete at run time
             source, name="training_set", digest=run.dataset_digest[:32]

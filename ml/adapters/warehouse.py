@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import numpy as np
 
+from ml.adapters.files import file_digest
 from ml.core.errors import DataError, TransientError
 from ml.core.partitions import Partition
-from ml.core.ports import BuildResult
+from ml.core.ports import BuildResult, Finding
 from ml.core.spec import UseCase
 from ml.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from dbt.cli.main import dbtRunnerResult
 
 _LOCKED = "Could not set lock on file"
+
+
+_SAMPLE_ROWS = 5
 
 
 def _messages(results: Any) -> str:
@@ -43,9 +51,12 @@ class DuckDBWarehouse:
         return self.settings.logs / "dbt" / self.spec.slug
 
     def environment(self) -> dict[str, str]:
-        """What dbt_project.yml and profiles.yml read."""
+        """What dbt_project.yml, profiles.yml and the macros read."""
+        coverage = [self.spec.partition(key) for key in dict(self.spec.coverage).values()]
         return {
             "MLOPS_SLUG": self.spec.slug,
+            "MLOPS_COVERAGE_START": _naive(coverage[0].start),
+            "MLOPS_COVERAGE_END": _naive(coverage[-1].end),
             "MLOPS_LAKE": str(self.settings.home / "lake"),
             "MLOPS_WAREHOUSE": str(self.path),
             "MLOPS_DUCKDB_MEMORY_LIMIT": self.settings.duckdb_memory_limit,
@@ -56,20 +67,12 @@ class DuckDBWarehouse:
         }
 
     def build(self, partitions: Sequence[Partition]) -> BuildResult:
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-        from dbt.cli.main import dbtRunner
-
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        project = str(self.settings.dbt_project)
-        os.environ.update(self.environment())
-        folders = ["--project-dir", project, "--profiles-dir", project]
         # Naive UTC, which is what these flags of dbt are; vars would make it parse everything anew.
-        start, end = (
-            f"{time:%Y-%m-%dT%H:%M:%S}" for time in (partitions[0].start, partitions[-1].end)
-        )
+        start, end = (_naive(time) for time in (partitions[0].start, partitions[-1].end))
         window = ["--event-time-start", start, "--event-time-end", end]
-        result = dbtRunner().invoke(["--quiet", "--no-use-colors", "build", *window, *folders])
-        DuckDBConnectionManager.close_all_connections()  # or the file stays locked in this process
+        # Unit tests look at models, not at data: `make test` runs them.
+        only = ["--exclude-resource-type", "unit_test"]
+        result = self.invoke(["--quiet", "--no-use-colors", "build", *window, *only])
         if _LOCKED in f"{result.exception}" or _LOCKED in _messages(result.result):
             raise self._busy()
         if result.exception:
@@ -78,18 +81,63 @@ class DuckDBWarehouse:
                 repair=f"read {self.logs / 'dbt.log'}",
             ) from result.exception
         built: Any = result.result  # dbt types it for all of its commands together
-        nodes = {r.node.name: (str(r.status), float(r.execution_time)) for r in built}
+        found = self._findings(built)
         if not result.success:
-            self._fail(built)
-        return BuildResult(nodes)
+            raise self._failure([one for one in found if one.status != "warn"])
+        return BuildResult(
+            nodes={r.node.name: (str(r.status), float(r.execution_time)) for r in built},
+            warnings=tuple(found),
+        )
 
-    def _fail(self, results: Sequence[Any]) -> None:
-        failed = [r for r in results if r.status in ("fail", "error")]
-        lines = [f"{r.node.name}: {r.message or r.status}" for r in failed]
-        raise DataError(
-            "dbt: " + "; ".join(lines),
+    def invoke(self, arguments: Sequence[str]) -> dbtRunnerResult:
+        """Run dbt in this process on this use case's project, files and folders."""
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+        from dbt.cli.main import dbtRunner
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        project = str(self.settings.dbt_project)
+        os.environ.update(self.environment())
+        try:
+            return dbtRunner().invoke(
+                [*arguments, "--project-dir", project, "--profiles-dir", project]
+            )
+        finally:  # or the file stays locked in this process
+            DuckDBConnectionManager.close_all_connections()
+
+    def command(self, arguments: Sequence[str]) -> bool:
+        result = self.invoke(arguments)
+        if _LOCKED in f"{result.exception}":
+            raise self._busy()
+        return bool(result.success)
+
+    def _findings(self, results: Sequence[Any]) -> list[Finding]:
+        reported = [r for r in results if r.status in ("fail", "error", "warn")]
+        samples: dict[str, tuple[Mapping[str, str], ...]] = {}
+        if with_rows := [r for r in reported if r.failures and r.node.compiled_code]:
+            with self._connect() as connection:
+                for one in with_rows:
+                    samples[one.node.unique_id] = _sample(connection, one.node.compiled_code)
+        return [
+            Finding(
+                model=str(getattr(r.node, "attached_node", None) or r.node.name).split(".")[-1],
+                test=r.node.name,
+                status=str(r.status),
+                rows=int(r.failures or 0),
+                message=str(r.message or r.status),
+                sample=samples.get(r.node.unique_id, ()),
+            )
+            for r in reported
+        ]
+
+    def _failure(self, failed: Sequence[Finding]) -> DataError:
+        lines = ["dbt: " + "; ".join(map(str, failed))]
+        for one in failed:
+            lines += [f"  {one.test}: {_line(row)}" for row in one.sample]
+        return DataError(
+            "\n".join(lines),
             expected="every model builds and every test passes; what depends on them was not built",
             repair=f"read {self.logs / 'dbt.log'}, mend the data or the model, run transform again",
+            details=[dataclasses.asdict(one) for one in failed],
         )
 
     def _busy(self) -> TransientError:
@@ -121,13 +169,71 @@ class DuckDBWarehouse:
             connection.close()  # a DuckDB file that is open has no other writer
 
     def export(self, table: str, partitions: Sequence[Partition]) -> Iterator[pa.Table]:
-        order = f"{self.spec.decided_at}, {self.spec.key}"
         with self._connect() as connection:
-            for partition in partitions:
-                values: list[object] = [partition.start, partition.end]
-                query = f"select * from {table} where event_at >= ? and event_at < ? order by all"
-                if table == self.spec.mart:
-                    values = [partition.key]
-                    query = f"select * exclude partition_key from {table} where partition_key = ?"
-                    query += f" order by {order}"
-                yield connection.sql(query, params=values).to_arrow_table()
+            columns = connection.sql(f"select * from {table} limit 0").columns
+            for chunk in (partitions[i : i + 31] for i in range(0, len(partitions), 31)):
+                if "partition_key" in columns:
+                    yield from _by_key(connection, table, chunk)
+                else:
+                    yield from _by_time(connection, table, chunk)
+
+    def models(self) -> Mapping[str, str]:
+        project = self.settings.dbt_project
+        folders = [f"models/{self.spec.slug}", f"seeds/{self.spec.slug}", "macros"]
+        found = [path for folder in folders for path in sorted((project / folder).rglob("*"))]
+        return {
+            path.relative_to(project).as_posix(): file_digest(path)
+            for path in [*found, project / "dbt_project.yml"]
+            if path.suffix in (".sql", ".csv") or path.name == "dbt_project.yml"
+        }
+
+
+def _by_key(
+    connection: duckdb.DuckDBPyConnection, table: str, partitions: Sequence[Partition]
+) -> Iterator[pa.Table]:
+    query = f"""select * from {table} where partition_key between ? and ?
+                order by partition_key, columns(* exclude partition_key)"""
+    keys = [partition.key for partition in partitions]
+    rows = connection.sql(query, params=[keys[0], keys[-1]]).to_arrow_table()
+    stored = rows["partition_key"].to_numpy()
+    for key in keys:
+        first = int(np.searchsorted(stored, key, "left"))
+        after = int(np.searchsorted(stored, key, "right"))
+        yield rows.slice(first, after - first).drop_columns(["partition_key"])
+
+
+def _by_time(
+    connection: duckdb.DuckDBPyConnection, table: str, partitions: Sequence[Partition]
+) -> Iterator[pa.Table]:
+    query = f"""select * from {table} where event_at >= ? and event_at < ?
+                order by event_at, columns(* exclude event_at)"""
+    window = [partitions[0].start, partitions[-1].end]
+    rows = connection.sql(query, params=window).to_arrow_table()
+    stored = rows["event_at"].to_numpy()
+    for partition in partitions:
+        first, after = (
+            int(np.searchsorted(stored, np.datetime64(time.replace(tzinfo=None), "us")))
+            for time in (partition.start, partition.end)
+        )
+        yield rows.slice(first, after - first)
+
+
+def _sample(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Mapping[str, str], ...]:
+    """A few of the rows that a data test selects; none if it cannot be run again."""
+    try:
+        rows = connection.sql(f"select * from ({query}) limit {_SAMPLE_ROWS}")
+        return tuple(
+            {name: str(value) for name, value in zip(rows.columns, row, strict=True)}
+            for row in rows.fetchall()
+        )
+    except duckdb.Error:
+        return ()
+
+
+def _line(row: Mapping[str, str]) -> str:
+    shown = [f"{name}={value}" for name, value in row.items()]
+    return ", ".join(shown[:8]) + (" …" if len(shown) > 8 else "")
+
+
+def _naive(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%S}"

@@ -21,6 +21,7 @@ class FlightlineError(Exception):
         seen: what happened, naming the value.
         expected: what would have been right.
         repair: what to do now, as a command where there is one.
+        details: the same for programs, such as a sample of failing rows; only what JSON knows.
 
     >>> print(ConfigError("unknown use case 'x'", expected="one of: a, b", repair="check the slug"))
     unknown use case 'x'
@@ -30,8 +31,10 @@ class FlightlineError(Exception):
 
     exit_code = 1
 
-    def __init__(self, seen: str, *, expected: str = "", repair: str = "") -> None:
-        self.seen, self.expected, self.repair = seen, expected, repair
+    def __init__(
+        self, seen: str, *, expected: str = "", repair: str = "", details: object = None
+    ) -> None:
+        self.seen, self.expected, self.repair, self.details = seen, expected, repair, details
         lines = [seen]
         lines += [f"  expected: {expected}"] if expected else []
         lines += [f"  repair: {repair}"] if repair else []

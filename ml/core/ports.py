@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ml.core.errors import DataError
+from ml.core.online import OnlineFeatures
 from ml.core.partitions import Partition
 from ml.core.release import Release
 from ml.core.spec import UseCase
@@ -26,16 +26,42 @@ if TYPE_CHECKING:
 class Lake(Protocol):
     """Partitioned Parquet: `area/table/partition`, each written whole or not at all.
 
-    Areas are `raw`, `quarantine`, `marts`, `features` and `predictions`.
-    A partition key of None means a snapshot table without partitions.
+    Areas are `raw`, `quarantine`, `receipts`, `marts`, `features`, `predictions` and
+    `training_sets`. A partition key of None means a table without partitions.
     """
 
-    def write(self, area: str, table: str, key: str | None, rows: pa.Table) -> str:
-        """Replace one partition; returns the SHA-256 of the stored file, 64 digits."""
+    def write(
+        self,
+        area: str,
+        table: str,
+        key: str | None,
+        rows: pa.Table,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
+        """Replace one partition; returns the SHA-256 of the stored file, 64 digits.
+
+        Args:
+            metadata: stored in the file itself, so it is replaced together with the rows.
+
+        Raises:
+            TransientError: if the storage is full or away; what was there stays.
+        """
         ...
 
-    def read(self, area: str, table: str, keys: Sequence[str] | None = None) -> pa.Table:
-        """All rows of these partitions (None: of all), with a column `partition_key`."""
+    def metadata(self, area: str, table: str, key: str | None) -> Mapping[str, str]:
+        """What `write` got as metadata; empty if there is no such partition."""
+        ...
+
+    def address(self, area: str, table: str, key: str | None) -> str:
+        """Where a partition is: a path or a URL."""
+        ...
+
+    def read(self, area: str, table: str, keys: Sequence[str | None] | None = None) -> pa.Table:
+        """All rows of these partitions (None: of all), with a column `partition_key`.
+
+        Raises:
+            DataError: if there is no such partition, or its file cannot be read.
+        """
         ...
 
     def remove(self, area: str, table: str, key: str | None) -> None:
@@ -56,14 +82,39 @@ class Lake(Protocol):
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What a data test found.
+
+    Attributes:
+        status: warn or fail, or error if a model or a test did not run at all.
+        rows: how many rows failed; 0 for an error.
+        sample: a few of them, as text.
+    """
+
+    model: str
+    test: str
+    status: str
+    rows: int
+    message: str
+    sample: tuple[Mapping[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return f"{self.test}: {self.message}"
+        return f"{self.test} of {self.model}: {self.rows} row(s)"
+
+
+@dataclass(frozen=True)
 class BuildResult:
     """What one run of the transformations did.
 
     Attributes:
         nodes: status and seconds of each model and test, by name.
+        warnings: what the data tests found that does not stop anything.
     """
 
     nodes: Mapping[str, tuple[str, float]]
+    warnings: tuple[Finding, ...] = ()
 
     def count(self, *statuses: str) -> int:
         return sum(status in statuses for status, _ in self.nodes.values())
@@ -76,15 +127,23 @@ class Warehouse(Protocol):
         """Build and test the slice of these partitions.
 
         Raises:
-            DataError: naming the models and tests that failed.
+            DataError: naming the models and tests that failed, with a sample of the rows.
         """
         ...
 
     def export(self, table: str, partitions: Sequence[Partition]) -> Iterator[pa.Table]:
         """For each partition its rows of a table, in a fixed order.
 
-        Rows of the mart belong to a partition by their key, those of feature tables by event time.
+        A table with a column `partition_key` is split by it, any other by event time.
         """
+        ...
+
+    def command(self, arguments: Sequence[str]) -> bool:
+        """Run any command of the tool behind the tables; whether it succeeded."""
+        ...
+
+    def models(self) -> Mapping[str, str]:
+        """SHA-256 of each file whose content decides what the tables hold, by its name."""
         ...
 
 
@@ -92,22 +151,69 @@ class FeatureStore(Protocol):
     """Point-in-time reads for training and scoring, and the online store."""
 
     def apply(self) -> None:
-        """Register entities, views and services as the repository defines them.
+        """Register entities, views and services exactly as the repository defines them.
+
+        A view that is gone from the definitions goes, with its rows in the online store. Nothing is
+        changed unless all checks pass.
 
         Raises:
-            DataError: if the exported data does not have the declared columns.
+            ConfigError: if a service, one that was registered earlier included, names a feature
+                that is not defined any more.
+            DataError: if the exported data does not have the declared columns, in any partition.
+            TransientError: if another process holds the registry.
         """
         ...
 
     def materialize(self, partitions: Sequence[Partition]) -> int:
         """Bring the online store up to these partitions; returns the number of views.
 
-        An older partition that is run again never overwrites a newer value.
+        Writes the newest row of each key in the time to live before the newest watermark that any
+        run ever reached, whichever partitions these are: an older partition that is run again
+        never overwrites a newer value, a correction or a late row of it arrives, and so does a
+        feature that was added. A run that dies leaves the watermarks, and running it again mends.
+
+        Raises:
+            DataError: if an exported file cannot be read, naming it.
+            TransientError: if another process holds the online store, or the disk is full.
         """
         ...
 
     def historical(self, events: pd.DataFrame, decided_at: str) -> pd.DataFrame:
-        """`events` in its order, with the service's features as they were at `decided_at`."""
+        """`events` in its order, with the service's features as they were known at `decided_at`.
+
+        Of the rows with event time and created time at or before the decision the one with the
+        newest event time counts, if it is not older than the view's time to live; a correction
+        that came later is not seen.
+
+        Raises:
+            ConfigError: as `apply`; or if `events` lacks a join key.
+            DataError: as `apply`; or if an exported file cannot be read, naming it.
+        """
+        ...
+
+    def online(self, entities: pd.DataFrame, at: datetime) -> OnlineFeatures:
+        """The service's features of these entities at one time, from the online store.
+
+        The store keeps the newest row of each key, whenever that row became known, with its event
+        time in whole seconds. A key that is None or of another type is unknown, and the others of
+        its batch are not touched.
+
+        Args:
+            entities: the service's join keys, one row for each question.
+            at: with a time zone.
+
+        Raises:
+            ConfigError: if a join key is no column, or `at` has no zone.
+            DataError: if the store was never materialized with these definitions.
+        """
+        ...
+
+    def keys(self, table: str) -> tuple[str, ...]:
+        """Columns that identify an entity in an exported feature table.
+
+        Raises:
+            ConfigError: if no feature view reads this table.
+        """
         ...
 
     @property
@@ -145,7 +251,7 @@ class TrainedRun:
     tags: Mapping[str, str]
     curves: Mapping[str, Sequence[float]]
     figures: Mapping[str, Any]
-    dataset_path: Path
+    dataset_address: str
     dataset_digest: str
     booster: Any
     example: pd.DataFrame
@@ -249,7 +355,6 @@ class Platform:
     features: FeatureStore
     tracking: Tracking
     registry: Registry
-    training_sets: Path
     code_digest: str
     code_tags: Mapping[str, str]
 

@@ -31,29 +31,66 @@ class Coverage(_Frozen):
     last: str
 
 
+class Volume(_Frozen):
+    """How many rows a delivery should have, as a ratio to the source's own history.
+
+    A partition is compared with the median of the partitions before it, a snapshot with the one
+    that it replaces.
+
+    Attributes:
+        blocks: whether a breach stops the partition; otherwise it is a warning.
+    """
+
+    lower: float = Field(gt=0, le=1)
+    upper: float = Field(ge=1)
+    blocks: bool = True
+
+
+class Freshness(_Frozen):
+    """How long before its end a partition's newest row may lie, against the source's history.
+
+    Attributes:
+        column: timestamp column of the raw table.
+        tolerance: by how much the lag may exceed the median lag of the partitions before.
+        blocks: whether a breach stops the partition; otherwise it is a warning.
+    """
+
+    column: str
+    tolerance: timedelta = Field(ge=timedelta(0))
+    blocks: bool = True
+
+
 class Table(_Frozen):
     """A table of the source.
 
     Attributes:
         is_snapshot: the whole table belongs to no partition and is replaced at each ingest.
+        volume, freshness: what a delivery is compared with; None: not compared.
     """
 
     name: str
     is_snapshot: bool = False
+    volume: Volume | None = None
+    freshness: Freshness | None = None
 
 
 class Label(_Frozen):
     """What is predicted.
 
     Attributes:
-        column: of the mart; 0 or 1, a class index, or a value.
-        known_at: timestamp column of the mart: when the row's outcome was known.
+        table: dbt model with one row for each event and the same key as the mart.
+        column: of that table; 0 or 1, a class index, or a value.
+        known_at: timestamp column of that table: when the row's outcome was known.
         maturity: how long after a partition's end its labels are complete.
+        lookback_partitions: how many partitions before its own a transformation brings up to
+            date: labels close later than features.
     """
 
+    table: str
     column: str
     known_at: str
     maturity: timedelta
+    lookback_partitions: int = Field(default=0, ge=0)
 
 
 class Features(_Frozen):
@@ -62,11 +99,14 @@ class Features(_Frozen):
     Attributes:
         service: Feast feature service, the contract between training and serving.
         tables: dbt models that are exported for Feast; each is a feature view of the same name.
+        lookback: how far back the features of a partition read; what was ingested anew in that
+            stretch makes the partition stale.
         on_request: columns of the mart that whoever asks for a prediction already knows.
     """
 
     service: str
     tables: tuple[str, ...]
+    lookback: timedelta = Field(default=timedelta(0), ge=timedelta(0))
     on_request: tuple[str, ...] = ()
 
 

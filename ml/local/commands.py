@@ -17,7 +17,7 @@ from ml.local.secrets import ENGINEER, load_secrets, secrets_file
 from ml.local.tracking import with_server
 from ml.render import colour, console
 from ml.settings import Settings, settings
-from ml.use_cases import available, load_spec
+from ml.use_cases import available
 
 if TYPE_CHECKING:
     from ml.stages.summary import Summary
@@ -76,12 +76,11 @@ def show_use_case(slug: str) -> None:
 
 def _summary(slug: str, where: Settings) -> Summary:
     from ml.adapters.connect import connect
-    from ml.adapters.lake import LocalLake
     from ml.stages import summary as stage
 
-    if not where.tracking_uri and not where.mlflow_database.exists():  # MLflow would make it
-        return stage.without_models(load_spec(slug), LocalLake(where.home / "lake", slug))
-    return stage.run(connect(slug, where))
+    # MLflow would make its store just to be asked.
+    has_models = bool(where.tracking_uri) or where.mlflow_database.exists()
+    return stage.run(connect(slug, where), has_models=has_models)
 
 
 def show_logs(component: str, lines: int | None = None, *, follow: bool = False) -> None:

@@ -33,6 +33,7 @@ _LATE = datetime.max.replace(tzinfo=UTC)
 _DONE = {"success", "failed", "skipped", "upstream_failed"}
 _CALENDAR_JOBS = (Job.PARTITION, Job.RETRAIN)
 # Everything that the platform and its stages put into a home; what else is there is a person's.
+# Training sets lie in the lake now; homes that were made before have a folder of them.
 _OWN_ENTRIES = re.compile(
     r"airflow|dbt|feast|lake|locks|logs|mlflow|training_sets|warehouse"
     r"|platform\.lock|(secrets|platform)\.json|\.(secrets|platform)\.json\.\d+"  # half-written

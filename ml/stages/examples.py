@@ -57,11 +57,19 @@ def read_examples(platform: Platform, partitions: Sequence[Partition]) -> pd.Dat
     Raises:
         DataError: if a partition was not transformed.
     """
-    spec = platform.spec
+    spec, columns = platform.spec, model_columns(platform)
+    # Labels come last: what looks features up never gets to see them.
     frame = platform.features.historical(read_events(platform, partitions), spec.decided_at)
-    columns = model_columns(platform)
+    labels = _read_labels(platform, partitions)
+    frame = frame.merge(labels, on=spec.key, how="left", validate="one_to_one")
     kept = [spec.key, "partition_key", spec.decided_at, spec.label.column, spec.label.known_at]
     return frame[kept + columns].astype(dict.fromkeys(columns, "float64"))
+
+
+def _read_labels(platform: Platform, partitions: Sequence[Partition]) -> pd.DataFrame:
+    label, keys = platform.spec.label, [partition.key for partition in partitions]
+    labels: pd.DataFrame = platform.lake.read("marts", label.table, keys).to_pandas()
+    return labels[[platform.spec.key, label.column, label.known_at]]
 
 
 def with_label(platform: Platform, examples: pd.DataFrame, *, known_by: datetime) -> pd.DataFrame:

@@ -1,19 +1,28 @@
-"""Ingest: from the source into the lake, bad rows into the quarantine with their reasons."""
+"""Ingest: from the source into the lake, bad rows into the quarantine with their reasons.
+
+For each partition the quarantine is written first, then the raw rows, then the receipt; a
+quarantine that is empty now goes last. A run that was killed in between is mended by the next one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import dataframely as dy
 import polars as pl
 
 from ml.core.errors import DataError
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
-from ml.core.spec import Table
-from ml.use_cases import load_module
+from ml.stages.intake.compare import FLAGS
+from ml.stages.intake.deliveries import HISTORY, Breach, Delivery, read
+from ml.stages.intake.examine import Examined, examine
+from ml.stages.intake.judge import NULLED, REJECTED, STOPPED_BY
+from ml.stages.intake.receipts import Receipt, Receipts
+from ml.stages.intake.revisions import Terms, Version, versions
+
+_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -21,171 +30,179 @@ class IngestResult:
     """What an ingest wrote.
 
     Attributes:
-        rows, quarantined: by table.
+        rows: in the lake, by table.
+        quarantined: rows that were kept out, by table.
+        nulled: rows of which a cell was nulled, by table.
+        flagged: rows that go on with a note, by table.
+        revisions: number of the revision of each partition that was ever corrected.
+        warnings: what is unusual, but did not stop anything.
         digests: SHA-256 of what each table holds for these partitions.
     """
 
     partitions: int
     rows: Mapping[str, int]
     quarantined: Mapping[str, int]
+    nulled: Mapping[str, int]
+    flagged: Mapping[str, int]
+    revisions: Mapping[str, int]
+    warnings: tuple[str, ...]
     digests: Mapping[str, str]
 
 
 def run(
-    platform: Platform, *, partitions: Sequence[Partition], corrected_at: datetime | None = None
+    platform: Platform,
+    *,
+    partitions: Sequence[Partition],
+    revision: datetime | None = None,
+    accept_anomalies: bool = False,
+    replace: bool = False,
 ) -> IngestResult:
-    """Ingest these partitions of all tables; running it again replaces them.
+    """Ingest these partitions of all tables; running it again changes nothing.
 
     Args:
-        corrected_at: when a correction of these partitions became known; None for the first
-            delivery. It is an argument, so digests do not depend on the clock.
+        revision: when this delivery became known, if it corrects an earlier one; rows that are
+            new or changed get it. A first delivery is known as it happened, whatever this says.
+        accept_anomalies: unusual volume or freshness is told as a warning and stops nothing.
+        replace: forget what the lake has of these partitions, and its receipts; what is read now
+            counts as the first delivery.
 
     Raises:
-        DataError: if the source gives other partitions than it was asked for, or none of a table
-            with a contract; if a table's columns are not those of its contract; or if more rows
-            of a partition are bad than the spec allows. Bad rows are in the quarantine then, and
-            the raw area is as it was.
+        DataError: if the source cannot be read, gives other partitions than it was asked for, or
+            if a partition is stopped: other columns than in the contract, too many bad rows, or
+            another volume or freshness than the source's own past. What was stopped is in the
+            quarantine then, and all raw partitions are as they were.
+        ConfigError: if the rows are others than the lake has and `revision` does not say since
+            when; or if it is older than what the lake has.
+        TransientError: if the source or the lake is away.
     """
-    read = load_module(platform.spec.slug, "source").read
-    checked = {}
-    for table in platform.spec.tables:
-        rows = read(table.name, partitions)
-        _require_partitions(platform, table, rows, partitions)
-        checked[table] = _check(platform, table, rows)
+    terms = Terms(revision, accept_anomalies, replace)
+    return take(platform, [read(platform, t, partitions) for t in platform.spec.tables], terms)
+
+
+def take(platform: Platform, deliveries: Sequence[Delivery], terms: Terms) -> IngestResult:
+    """Take deliveries into the lake; see `run`."""
+    receipts = {d.table.name: _receipts(platform, d) for d in deliveries}
+    examined = [examine(platform, d, receipts[d.table.name], terms) for d in deliveries]
+    if any(one.stops for one in examined):
+        raise _stop(platform, examined)
     # Everything was read and judged before the first raw partition is replaced.
-    for table, (good, bad) in checked.items():
-        _write(platform, table, good, partitions, corrected_at)
-        _clear_quarantine(platform, table, bad, partitions)
-    keys = [partition.key for partition in partitions]
-    return IngestResult(
-        partitions=len(partitions),
-        rows={table.name: len(good) for table, (good, _) in checked.items()},
-        quarantined={table.name: len(bad) for table, (_, bad) in checked.items() if len(bad)},
-        digests={
-            table.name: platform.lake.digest("raw", table.name, keys)
-            for table in platform.spec.tables
-            if not table.is_snapshot
-        },
+    planned = [
+        (one, versions(platform, one.delivery, one.good, one.key_columns, table, terms))
+        for one, table in zip(examined, receipts.values(), strict=True)
+    ]
+    for one, found in planned:
+        _write(platform, one, found, receipts[one.delivery.table.name])
+    return _result(platform, planned)
+
+
+def _receipts(platform: Platform, delivery: Delivery) -> Receipts:
+    """Those of the partitions themselves and of the history that they are compared with."""
+    receipts = Receipts(platform, delivery.table.name)
+    before = {one for key in delivery.partition_keys for one in receipts.before(key, HISTORY)}
+    receipts.load(dict.fromkeys([*delivery.keys, *sorted(before)]))
+    return receipts
+
+
+def _stop(platform: Platform, examined: Sequence[Examined]) -> DataError:
+    """Put what was stopped into the quarantine; the error says why."""
+    stops: list[Breach] = []
+    for one in examined:
+        for key, found in one.stops.items():
+            stops += found
+            rows = one.refused(key)
+            if len(rows):
+                rules = ", ".join(stop.rule for stop in found)
+                platform.lake.write(
+                    "quarantine",
+                    one.delivery.table.name,
+                    key,
+                    rows.to_arrow(),
+                    {STOPPED_BY: rules},
+                )
+    return _error(platform.spec.slug, stops)
+
+
+def _error(slug: str, stops: Sequence[Breach]) -> DataError:
+    told = {stop.seen: stop.expected for stop in stops}  # one for a table is not one for each key
+    more = f"; and {len(told) - _LISTED} more" if len(told) > _LISTED else ""
+    repair = f"look: flightline quarantine list {slug}; after a fix of the source or the contract "
+    repair += f"run this again, or: flightline quarantine replay {slug}"
+    if any(stop.is_anomaly for stop in stops):
+        repair += "; if it is right as it is, add --accept-anomalies"
+    return DataError(
+        "; ".join([*told][:_LISTED]) + more,
+        expected="; ".join(dict.fromkeys([*told.values()][:_LISTED])),
+        repair=repair,
     )
-
-
-def _require_partitions(
-    platform: Platform, table: Table, rows: pl.DataFrame, partitions: Sequence[Partition]
-) -> None:
-    if table.is_snapshot:
-        return
-    asked, given = {p.key for p in partitions}, set(rows["partition_key"])
-    if strange := given - asked:
-        raise DataError(
-            f"the source of {table.name} gave rows of partition {strange.pop()}",
-            expected=f"only {partitions[0].key} to {partitions[-1].key}",
-            repair=f"mend read() in ml/use_cases/{platform.spec.slug}/source.py",
-        )
-    if table.name in _contracts(platform) and (absent := sorted(asked - given)):
-        raise DataError(
-            f"the source of {table.name} gave no rows for {', '.join(absent[:3])}",
-            expected="rows for every partition: an empty delivery does not replace a full one",
-            repair="ask the source again later",
-        )
-
-
-def _contracts(platform: Platform) -> Mapping[str, type[dy.Schema]]:
-    contracts: Mapping[str, type[dy.Schema]]
-    contracts = load_module(platform.spec.slug, "contract").CONTRACTS
-    return contracts
-
-
-def _check(
-    platform: Platform, table: Table, rows: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split rows into good and bad; the bad ones go to the quarantine."""
-    contract = _contracts(platform).get(table.name)
-    if contract is None:
-        return rows, rows.clear()
-    try:
-        good, failure = contract.filter(rows)
-    except dy.exc.SchemaError as error:
-        raise DataError(
-            f"table {table.name} of {platform.spec.slug} has another schema: {error}",
-            expected=f"the columns of {contract.__module__}.{contract.__name__}",
-            repair="mend the source or change the contract; the lake is as it was",
-        ) from error
-    bad = _with_reasons(failure)
-    _quarantine(platform, table, rows, bad)
-    return good, bad
-
-
-def _with_reasons(failure: dy.FailureInfo) -> pl.DataFrame:
-    invalid = failure.invalid()
-    details = failure.details()
-    rules = [name for name in details.columns if name not in invalid.columns]
-    reasons = pl.concat_list(
-        [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
-    ).list.drop_nulls()
-    return details.with_columns(reasons=reasons).select(*invalid.columns, "reasons")
-
-
-def _quarantine(platform: Platform, table: Table, rows: pl.DataFrame, bad: pl.DataFrame) -> None:
-    """Store all bad rows, then stop if a partition has too many of them."""
-    spec, too_bad = platform.spec, []
-    for key, (delivered, rejected) in _by_partition(table, rows, bad).items():
-        if rejected.is_empty():
-            continue  # an older quarantine goes only when the raw partition has its good rows
-        platform.lake.write("quarantine", table.name, key, rejected.to_arrow())
-        if len(rejected) / delivered > spec.max_quarantine_share:
-            counts = rejected.explode("reasons")["reasons"].value_counts(sort=True)
-            reasons = ", ".join(f"{name} {count}" for name, count in counts.iter_rows())
-            name = f"{table.name} {key or ''}".rstrip()
-            too_bad.append(f"{len(rejected)} of {delivered} rows of {name} are bad: {reasons}")
-    if too_bad:
-        raise DataError(
-            "; ".join(too_bad),
-            expected=f"at most {spec.max_quarantine_share:.1%} of a partition",
-            repair="look at quarantine/ in the lake, mend the source or the contract and run: "
-            f"flightline ingest {spec.slug} …",
-        )
-
-
-def _by_partition(
-    table: Table, rows: pl.DataFrame, bad: pl.DataFrame
-) -> dict[str | None, tuple[int, pl.DataFrame]]:
-    """How many rows were delivered and which are bad, by partition key; None for a snapshot."""
-    if table.is_snapshot:
-        return {None: (len(rows), bad)}
-    delivered = rows["partition_key"].value_counts(sort=True).sort("partition_key")
-    split = bad.partition_by("partition_key", as_dict=True, include_key=False)
-    none = bad.drop("partition_key").clear()
-    return {key: (count, split.get((key,), none)) for key, count in delivered.iter_rows()}
 
 
 def _write(
     platform: Platform,
-    table: Table,
-    rows: pl.DataFrame,
-    partitions: Sequence[Partition],
-    corrected_at: datetime | None,
+    one: Examined,
+    found: Mapping[str | None, Version],
+    receipts: Receipts,
 ) -> None:
-    if table.is_snapshot:
-        platform.lake.write("raw", table.name, None, rows.to_arrow())
-        return
-    stamped = rows.with_columns(
-        corrected_at=pl.lit(corrected_at, dtype=pl.Datetime("us", time_zone="UTC"))
+    lake, table = platform.lake, one.delivery.table.name
+    quarantined = one.aside()
+    for key, version in found.items():
+        aside = quarantined[key]
+        if len(aside):
+            lake.write("quarantine", table, key, aside.to_arrow())
+        lake.write("raw", table, key, version.rows.to_arrow(), version.revision.to_metadata())
+        outcomes = aside["outcome"].to_list()
+        receipts.write(
+            key,
+            Receipt(
+                version.revision,
+                rows=len(version.rows),
+                quarantined=outcomes.count(REJECTED),
+                nulled=outcomes.count(NULLED),
+                extent=one.extents[key],
+            ),
+        )
+        if not len(aside):
+            lake.remove("quarantine", table, key)
+
+
+def _result(
+    platform: Platform, planned: Sequence[tuple[Examined, Mapping[str | None, Version]]]
+) -> IngestResult:
+    examined = [one for one, _ in planned]
+    dated = [one.delivery for one in examined if not one.delivery.table.is_snapshot]
+    return IngestResult(
+        partitions=len({key for delivery in dated for key in delivery.keys}),
+        rows={one.delivery.table.name: len(one.good) for one in examined},
+        quarantined=_counts(examined, lambda one: one.count(REJECTED)),
+        nulled=_counts(examined, lambda one: one.count(NULLED)),
+        flagged=_counts(examined, lambda one: one.good.filter(pl.col(FLAGS).list.len() > 0).height),
+        revisions={
+            one.delivery.name(key): version.revision.number
+            for one, found in planned
+            for key, version in found.items()
+            if version.revision.number > 1
+        },
+        warnings=tuple(text for one, found in planned for text in _warnings(one, found)),
+        digests={
+            delivery.table.name: platform.lake.digest(
+                "raw", delivery.table.name, delivery.partition_keys
+            )
+            for delivery in dated
+        },
     )
-    by_key = stamped.partition_by("partition_key", as_dict=True, include_key=False)
-    empty = stamped.drop("partition_key").clear()
-    for partition in partitions:
-        content = by_key.get((partition.key,), empty)
-        platform.lake.write("raw", table.name, partition.key, content.to_arrow())
 
 
-def _clear_quarantine(
-    platform: Platform, table: Table, bad: pl.DataFrame, partitions: Sequence[Partition]
-) -> None:
-    """Remove what an earlier ingest had put aside for partitions that are clean now."""
-    if table.is_snapshot:
-        clean: list[str | None] = [None] if bad.is_empty() else []
-    else:
-        dirty = set(bad["partition_key"]) if len(bad) else set()
-        clean = [partition.key for partition in partitions if partition.key not in dirty]
-    for key in clean:
-        platform.lake.remove("quarantine", table.name, key)
+def _warnings(one: Examined, found: Mapping[str | None, Version]) -> Iterable[str]:
+    yield from one.warnings
+    for key, version in found.items():
+        if version.revision.removed and not one.delivery.table.is_snapshot:
+            yield (
+                f"{one.delivery.name(key)}: revision {version.revision.number} withdrew "
+                f"{version.revision.removed:,} rows; what is computed without them cannot show "
+                "since when"
+            )
+
+
+def _counts(examined: Sequence[Examined], count: Callable[[Examined], int]) -> dict[str, int]:
+    """By table; tables that have none are left out."""
+    found = {one.delivery.table.name: count(one) for one in examined}
+    return {name: number for name, number in found.items() if number}

@@ -26,8 +26,10 @@ def run(platform: Platform, *, partitions: Sequence[Partition]) -> MaterializeRe
     """Bring the online store up to these partitions; running it again gives the same rows.
 
     Raises:
+        ConfigError: if a feature service names a feature that is not defined.
         DataError: if a partition was not transformed, or the exported data does not have the
             declared columns.
+        TransientError: if another process holds the registry or the online store.
     """
     require_transformed(platform, partitions)
     platform.features.apply()

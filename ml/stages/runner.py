@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ml.adapters.connect import connect
@@ -15,7 +17,17 @@ from ml.core.errors import ConfigError
 from ml.core.ports import Platform
 from ml.core.prediction_source import Source
 from ml.settings import Settings, settings
-from ml.stages import ingest, materialize, promote, score, train, transform, validate
+from ml.stages import (
+    ingest,
+    materialize,
+    promote,
+    quarantine,
+    score,
+    train,
+    training_set,
+    transform,
+    validate,
+)
 from ml.stages.meter import Meter
 
 
@@ -27,7 +39,12 @@ class Arguments:
         first, last: partition keys, both included; `last` defaults to `first`.
         as_of: partition key; a training is as of its start. Default: data time.
         version: of the registered model.
-        corrected_at: ISO 8601 with an offset, for `ingest`.
+        revision: when a delivery became known, ISO 8601 with an offset, for `ingest`.
+        accept_anomalies: for `ingest`: unusual volume or freshness does not stop it.
+        replace: for `ingest`: forget what the lake has of the range.
+        stale: for `transform`: what is stale instead of a range.
+        table, rows: for `replay`: of one table; a file with mended rows.
+        output: for `features`: the file to write.
         source: for `score`.
         requested_by: for the record of a training.
     """
@@ -36,7 +53,13 @@ class Arguments:
     last: str = ""
     as_of: str = ""
     version: int = 0
-    corrected_at: str = ""
+    revision: str = ""
+    accept_anomalies: bool = False
+    replace: bool = False
+    stale: bool = False
+    table: str = ""
+    rows: str = ""
+    output: str = ""
     source: str = Source.SCORE.value
     requested_by: str = "command line"
 
@@ -63,9 +86,28 @@ def _partitions(platform: Platform, arguments: Arguments) -> dict[str, Any]:
     return {"partitions": platform.spec.partitions(arguments.first, last)}
 
 
+def _delivery(arguments: Arguments) -> dict[str, Any]:
+    revision = _instant(arguments.revision) if arguments.revision else None
+    return {"revision": revision, "accept_anomalies": arguments.accept_anomalies}
+
+
 def _ingest(platform: Platform, arguments: Arguments) -> ingest.IngestResult:
-    corrected_at = _instant(arguments.corrected_at) if arguments.corrected_at else None
-    return ingest.run(platform, corrected_at=corrected_at, **_partitions(platform, arguments))
+    delivery = _delivery(arguments) | {"replace": arguments.replace}
+    return ingest.run(platform, **_partitions(platform, arguments), **delivery)
+
+
+def _replay(platform: Platform, arguments: Arguments) -> quarantine.ReplayResult:
+    chosen = _partitions(platform, arguments) if arguments.first else {"partitions": None}
+    rows = Path(arguments.rows) if arguments.rows else None
+    return quarantine.replay(
+        platform, table=arguments.table, rows=rows, **chosen, **_delivery(arguments)
+    )
+
+
+def _transform(platform: Platform, arguments: Arguments) -> Any:
+    if arguments.stale:
+        return transform.run_stale(platform)
+    return transform.run(platform, **_partitions(platform, arguments))
 
 
 def _instant(text: str) -> datetime:
@@ -91,15 +133,26 @@ def _score(platform: Platform, arguments: Arguments) -> score.ScoreResult:
     return score.run(platform, source=source, **_partitions(platform, arguments))
 
 
-def _train(platform: Platform, arguments: Arguments) -> train.TrainResult:
+def _as_of(platform: Platform, arguments: Arguments) -> datetime:
     key = arguments.as_of
-    as_of = platform.spec.as_of(key) if key else platform.data_time()
+    return platform.spec.as_of(key) if key else platform.data_time()
+
+
+def _train(platform: Platform, arguments: Arguments) -> train.TrainResult:
+    as_of = _as_of(platform, arguments)
     return train.run(platform, as_of=as_of, requested_by=arguments.requested_by)
+
+
+def _features(platform: Platform, arguments: Arguments) -> training_set.FeaturesResult:
+    as_of = _as_of(platform, arguments)
+    return training_set.run(platform, as_of=as_of, output=Path(arguments.output))
 
 
 _STAGES: Mapping[str, Callable[[Platform, Arguments], Any]] = {
     "ingest": _ingest,
-    "transform": lambda p, a: transform.run(p, **_partitions(p, a)),
+    "replay": _replay,
+    "transform": _transform,
+    "features": _features,
     "materialize": lambda p, a: materialize.run(p, **_partitions(p, a)),
     "train": _train,
     "validate": lambda p, a: validate.run(p, version=a.version),
@@ -125,9 +178,21 @@ def run_stage(
         FlightlineError: as the stage's own `run` says; `TransientError` if another stage of this
             use case is still running.
     """
-    where = where or settings()
-    platform = connect(slug, where)
-    lock = where.home / "locks" / f"{slug}.lock"
-    with exclusive(lock, wait_seconds=wait_seconds), Meter() as meter:
+    with opened(slug, where, wait_seconds=wait_seconds) as platform, Meter() as meter:
         result = _STAGES[stage](platform, arguments)
     return StageRun(stage, result, meter.seconds, meter.cpu_seconds, meter.peak_mib)
+
+
+@contextmanager
+def opened(
+    slug: str, where: Settings | None = None, *, wait_seconds: float = 0
+) -> Iterator[Platform]:
+    """The platform of a use case, which nobody else works on meanwhile.
+
+    Raises:
+        TransientError: if another stage of this use case still runs after `wait_seconds`.
+    """
+    where = where or settings()
+    platform = connect(slug, where)
+    with exclusive(where.home / "locks" / f"{slug}.lock", wait_seconds=wait_seconds):
+        yield platform

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ml.core.ports import Lake, ModelVersion, Platform
 from ml.core.release import Release
-from ml.core.spec import UseCase
+from ml.core.spec import Table
+from ml.stages import quarantine
+from ml.stages.intake.judge import NULLED
+from ml.stages.stale import Stale, stale_partitions
 
 
 @dataclass(frozen=True)
 class TableSummary:
-    """Rows of a raw table; `first` and `last` are partition keys, empty if it has none."""
+    """Rows of a raw table, and how many its contract kept out of it.
+
+    Attributes:
+        first, last: partition keys, empty if it has none.
+    """
 
     name: str
     rows: int
@@ -48,52 +56,61 @@ class PredictionSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything above, for one use case, and the first partition that its source has."""
+    """Everything above, for one use case, and the first partition that its source has.
+
+    Attributes:
+        stale: ingested partitions that should be built, with the reasons.
+    """
 
     slug: str
     coverage_first: str
     tables: tuple[TableSummary, ...]
+    stale: tuple[Stale, ...]
     versions: tuple[VersionSummary, ...]
     release: Release | None
     predictions: PredictionSummary | None
 
 
-def run(platform: Platform) -> Summary:
-    """Read the summary of a use case; nothing is changed."""
-    releases = platform.registry.releases()
+def run(platform: Platform, *, has_models: bool = True) -> Summary:
+    """Read the summary of a use case; nothing is changed.
+
+    Args:
+        has_models: False where models have no store yet, which reading would make.
+    """
+    releases = platform.registry.releases() if has_models else ()
     return Summary(
         slug=platform.spec.slug,
         coverage_first=platform.spec.coverage.first,
-        tables=_tables(platform.spec, platform.lake),
-        versions=tuple(
-            VersionSummary(version, platform.tracking.evidence(version.run_id))
-            for version in platform.registry.versions()
-        ),
+        tables=_tables(platform),
+        stale=stale_partitions(platform),
+        versions=_versions(platform) if has_models else (),
         release=releases[-1] if releases else None,
         predictions=_predictions(platform, releases),
     )
 
 
-def without_models(spec: UseCase, lake: Lake) -> Summary:
-    """The summary of a use case whose models have no store yet."""
-    tables = _tables(spec, lake)
-    return Summary(spec.slug, spec.coverage.first, tables, (), release=None, predictions=None)
+def _versions(platform: Platform) -> tuple[VersionSummary, ...]:
+    return tuple(
+        VersionSummary(version, platform.tracking.evidence(version.run_id))
+        for version in platform.registry.versions()
+    )
 
 
-def _tables(spec: UseCase, lake: Lake) -> tuple[TableSummary, ...]:
-    return tuple(_table(lake, table.name, table.is_snapshot) for table in spec.tables)
+def _tables(platform: Platform) -> tuple[TableSummary, ...]:
+    kept_out = Counter[str]()
+    for entry in quarantine.listing(platform):
+        kept_out[entry.table] += entry.rows if entry.outcome != NULLED else 0
+    return tuple(_table(platform.lake, t, kept_out[t.name]) for t in platform.spec.tables)
 
 
-def _table(lake: Lake, name: str, is_snapshot: bool) -> TableSummary:
-    keys = lake.keys("raw", name)
-    present: tuple[str | None, ...] = (None,) if is_snapshot else keys
+def _table(lake: Lake, table: Table, quarantined: int) -> TableSummary:
+    keys = lake.keys("raw", table.name)
+    present: tuple[str | None, ...] = (None,) if table.is_snapshot else keys
     return TableSummary(
-        name=name,
-        rows=sum(lake.count("raw", name, key) for key in present),
-        quarantined=sum(
-            lake.count("quarantine", name, key) for key in lake.keys("quarantine", name)
-        ),
-        is_snapshot=is_snapshot,
+        name=table.name,
+        rows=sum(lake.count("raw", table.name, key) for key in present),
+        quarantined=quarantined,
+        is_snapshot=table.is_snapshot,
         first=keys[0] if keys else "",
         last=keys[-1] if keys else "",
     )

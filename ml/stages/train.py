@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import lightgbm
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from ml.adapters.files import replacing
 from ml.core.digests import frame_digest, json_digest
-from ml.core.errors import ConfigError, DataError
+from ml.core.errors import ConfigError
 from ml.core.losses import base_rate_prediction, row_loss
 from ml.core.ports import Platform, TrainedRun
 from ml.core.problems import ProblemType
 from ml.core.statistics import clustered_auc, clustered_ratio
 from ml.core.windows import Windows
 from ml.stages import plots
-from ml.stages.examples import label_values, model_columns, read_examples, with_label
+from ml.stages.examples import label_values, model_columns
+from ml.stages.training_set import read_training_set
 
 _OBJECTIVE = {ProblemType.BINARY: "binary", ProblemType.REGRESSION: "regression"}
 # One thread, column-wise, fixed seed and row order: the same data gives the same bytes.
@@ -68,7 +68,7 @@ def run(platform: Platform, *, as_of: datetime, requested_by: str = "command lin
     """
     platform.tracking.ping()
     windows = platform.spec.windows(as_of)
-    examples = _training_set(platform, windows)
+    examples = read_training_set(platform, windows)
     digest = frame_digest(examples)
     identity = json_digest(
         {
@@ -80,8 +80,8 @@ def run(platform: Platform, *, as_of: datetime, requested_by: str = "command lin
     run_id = platform.tracking.find(identity)
     is_new = run_id is None
     if run_id is None:
-        path = _store(platform, examples, digest)
-        trained = _train(platform, windows, examples, identity, digest, path, requested_by)
+        address = _store(platform, examples, digest)
+        trained = _train(platform, windows, examples, identity, digest, address, requested_by)
         run_id = platform.tracking.log_training(trained)
     tags = platform.tracking.tags(run_id)
     version = platform.registry.register(run_id, {name: tags[name] for name in _VERSION_TAGS})
@@ -97,30 +97,12 @@ def run(platform: Platform, *, as_of: datetime, requested_by: str = "command lin
     )
 
 
-def _training_set(platform: Platform, windows: Windows) -> pd.DataFrame:
-    partitions = [*windows.fit, *windows.select]
-    examples = with_label(platform, read_examples(platform, partitions), known_by=windows.as_of)
-    is_select = examples["partition_key"] >= windows.select[0].key
-    examples.insert(0, "window", np.where(is_select, "select", "fit"))
-    for window, rows in examples.groupby("window"):
-        if platform.spec.problem is not ProblemType.REGRESSION:
-            column = platform.spec.label.column
-            classes = rows[column].nunique()
-            if classes < 2:
-                raise DataError(
-                    f"the {window} window holds {classes} class(es) of {column}",
-                    expected="at least two",
-                    repair="train as of a later time, or lengthen the window in the spec",
-                )
-    return examples
-
-
-def _store(platform: Platform, examples: pd.DataFrame, digest: str) -> Path:
-    path = platform.training_sets / f"{digest[:32]}.parquet"
-    if not path.exists():
-        with replacing(path) as temporary:
-            examples.to_parquet(temporary, index=False)
-    return path
+def _store(platform: Platform, examples: pd.DataFrame, digest: str) -> str:
+    """Keep the training set in the lake, named by its content; returns its address."""
+    name = digest[:32]
+    rows = pa.Table.from_pandas(examples, preserve_index=False)
+    platform.lake.write("training_sets", name, None, rows)
+    return platform.lake.address("training_sets", name, None)
 
 
 def _train(
@@ -129,7 +111,7 @@ def _train(
     examples: pd.DataFrame,
     identity: str,
     digest: str,
-    path: Path,
+    address: str,
     requested_by: str,
 ) -> TrainedRun:
     spec = platform.spec
@@ -164,7 +146,7 @@ def _train(
             "as_of": windows.as_of.isoformat(),
             "base_rate": repr(float(base_rate[0])),
             "dataset.sha256": digest,
-            "dataset.path": str(path),
+            "dataset.path": address,
             "feature_service": spec.features.service,
             "window.fit": f"{windows.fit[0].key}..{windows.fit[-1].key}",
             "window.select": f"{windows.select[0].key}..{windows.select[-1].key}",
@@ -180,7 +162,7 @@ def _train(
                 labels, prediction, title=f"Calibration on the select window, as of {as_of_key}"
             )
         },
-        dataset_path=path,
+        dataset_address=address,
         dataset_digest=digest,
         booster=booster,
         example=select[columns].head(5),

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Self
+
+import pyarrow as pa
 
 from ml.core.errors import DataError
 from ml.core.partitions import Partition
-from ml.core.ports import Platform
+from ml.core.ports import Finding, Platform
+from ml.stages.stale import Stamp, current_stamps, stale_partitions
+from ml.stages.superseded import revision_times, with_superseded
 
 
 @dataclass(frozen=True)
@@ -16,14 +23,18 @@ class TransformResult:
 
     Attributes:
         models, tests: how many were built and passed.
-        rows: exported rows by table: the mart and the feature tables.
+        warnings: what data tests found that does not stop anything, with a sample of the rows.
+        rows: exported rows by table: the mart, the labels and the feature tables.
+        changed: how many partitions of each table differ from what was there before.
         digests: SHA-256 of what each of them holds for these partitions.
     """
 
     partitions: int
     models: int
     tests: int
+    warnings: tuple[Finding, ...]
     rows: Mapping[str, int]
+    changed: Mapping[str, int]
     digests: Mapping[str, str]
 
 
@@ -36,18 +47,53 @@ def run(platform: Platform, *, partitions: Sequence[Partition]) -> TransformResu
     """
     spec = platform.spec
     _require_raw(platform, partitions)
+    build = _Build.begin(platform, partitions)
     built = platform.warehouse.build(partitions)
-    # The mart last: its presence says that the features of the partition are there.
-    tables = dict.fromkeys(spec.features.tables, "features") | {spec.mart: "marts"}
-    rows = {table: _export(platform, area, table, partitions) for table, area in tables.items()}
+    rows, changed = {}, {}
+    for table in spec.features.tables:
+        rows[table], changed[table] = _export_features(platform, table, partitions, build)
+    labelled = _with_lookback(platform, partitions)
+    labels, mart = spec.label.table, spec.mart
+    rows[labels], changed[labels] = _export(platform, labels, labelled)
+    # The mart last: its presence says that the partition is complete, its stamp what it is of.
+    rows[mart], changed[mart] = _export(platform, mart, partitions, build.stamps)
+    areas = dict.fromkeys(spec.features.tables, "features") | {labels: "marts", mart: "marts"}
     keys = [partition.key for partition in partitions]
     return TransformResult(
         partitions=len(partitions),
         models=built.count("success"),
-        tests=built.count("pass"),
+        tests=built.count("pass", "warn"),
+        warnings=built.warnings,
         rows=rows,
-        digests={t: platform.lake.digest(area, t, keys) for t, area in tables.items()},
+        changed={table: count for table, count in changed.items() if count},
+        digests={t: platform.lake.digest(area, t, keys) for t, area in areas.items()},
     )
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What a run is of: by partition key its stamp, the stamp before, the newest correction."""
+
+    stamps: Mapping[str, Stamp]
+    before: Mapping[str, Stamp | None]
+    known_at: Mapping[str, datetime | None]
+
+    @classmethod
+    def begin(cls, platform: Platform, partitions: Sequence[Partition]) -> Self:
+        mart, lake = platform.spec.mart, platform.lake
+        return cls(
+            stamps=current_stamps(platform, partitions),
+            before={p.key: Stamp.of(lake.metadata("marts", mart, p.key)) for p in partitions},
+            known_at=revision_times(platform, partitions),
+        )
+
+
+def run_stale(platform: Platform) -> tuple[TransformResult, ...]:
+    """Build what is stale or was never built, one run of dbt for each stretch of partitions."""
+    found = [one.partition for one in stale_partitions(platform)]
+    breaks = [i for i, (a, b) in enumerate(pairwise(found), start=1) if a.end != b.start]
+    bounds = [0, *breaks, len(found)] if found else []
+    return tuple(run(platform, partitions=found[a:b]) for a, b in pairwise(bounds))
 
 
 def _require_raw(platform: Platform, partitions: Sequence[Partition]) -> None:
@@ -63,11 +109,71 @@ def _require_raw(platform: Platform, partitions: Sequence[Partition]) -> None:
             )
 
 
-def _export(platform: Platform, area: str, table: str, partitions: Sequence[Partition]) -> int:
-    rows = 0
-    for partition, content in zip(
-        partitions, platform.warehouse.export(table, partitions), strict=True
-    ):
-        platform.lake.write(area, table, partition.key, content)
-        rows += len(content)
-    return rows
+def _with_lookback(platform: Platform, partitions: Sequence[Partition]) -> list[Partition]:
+    """These partitions, and those before them whose labels may have closed since."""
+    spec, before = platform.spec, list[Partition]()
+    complete = set(platform.lake.keys("marts", spec.mart))
+    for _ in range(spec.label.lookback_partitions):
+        before.insert(0, spec.calendar.before((before or partitions)[0]))
+    return [partition for partition in before if partition.key in complete] + list(partitions)
+
+
+def _export(
+    platform: Platform,
+    table: str,
+    partitions: Sequence[Partition],
+    stamps: Mapping[str, Stamp] | None = None,
+) -> tuple[int, int]:
+    """Rows of a mart, and how many of its partitions changed."""
+    written = _Written(platform, "marts", table)
+    exported = platform.warehouse.export(table, partitions)
+    for partition, content in zip(partitions, exported, strict=True):
+        written.add(partition, content, stamps[partition.key].to_metadata() if stamps else None)
+    return written.rows, written.changed
+
+
+def _export_features(
+    platform: Platform, table: str, partitions: Sequence[Partition], build: _Build
+) -> tuple[int, int]:
+    """Rows of a feature table, and how many of its partitions changed."""
+    written = _Written(platform, "features", table)
+    exported = platform.warehouse.export(table, partitions)
+    for partition, content in zip(partitions, exported, strict=True):
+        written.add(partition, _with_superseded(platform, table, partition, content, build))
+    return written.rows, written.changed
+
+
+class _Written:
+    """Writes partitions of a table that differ from what is there, and counts."""
+
+    def __init__(self, platform: Platform, area: str, table: str) -> None:
+        self._lake, self._area, self._table = platform.lake, area, table
+        self._present = set(platform.lake.keys(area, table))
+        self.rows = self.changed = 0
+
+    def add(
+        self, partition: Partition, content: pa.Table, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        before = self._digest(partition) if partition.key in self._present else ""
+        self._lake.write(self._area, self._table, partition.key, content, metadata)
+        self.changed += self._digest(partition) != before
+        self.rows += len(content)
+
+    def _digest(self, partition: Partition) -> str:
+        return self._lake.digest(self._area, self._table, [partition.key])
+
+
+def _with_superseded(
+    platform: Platform, table: str, partition: Partition, content: pa.Table, build: _Build
+) -> pa.Table:
+    """The rows, and those of the last export that a correction has replaced since.
+
+    Rows that other models made are not kept: nobody could say what they mean.
+    """
+    known_at = build.known_at[partition.key]
+    before = build.before.get(partition.key)
+    if known_at is None or before is None or before.models != build.stamps[partition.key].models:
+        return content
+    old = platform.lake.read("features", table, [partition.key]).drop_columns(["partition_key"])
+    identity = [*platform.features.keys(table), "event_at"]
+    return with_superseded(old, content, identity=identity, known_at=known_at)

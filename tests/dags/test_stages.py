@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,7 +127,9 @@ def test_a_run_without_a_partition_key_fails_with_the_repair() -> None:
 
     ingest = build_daily(SLUG, doc="").get_task("ingest_partition")
     with pytest.raises(AirflowFailException, match=r"trigger .* with a key like"):
-        ingest.python_callable(partition_key=None, outlet_events={})
+        ingest.python_callable(
+            partition_key=None, params={"revision": "2013-07-01"}, outlet_events={}
+        )
 
 
 def test_the_newest_request_says_as_of_what_to_train() -> None:
@@ -183,3 +186,36 @@ def test_every_cadence_gets_a_calendar_with_its_own_keys(
         if key != closed.key:
             wrong.append((str(run), key, closed.key))
     assert wrong == []
+
+
+def test_a_failure_leaves_its_details_to_be_read(
+    stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that fails returns nothing: the sample of failing rows is pushed by itself."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from orchestration import stages
+
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value}))
+    monkeypatch.setattr(stages, "get_current_context", lambda: {"ti": ti})
+    details = [{"test": "unique", "rows": 2, "sample": [{"flight_id": "a"}]}]
+    with pytest.raises(AirflowFailException):
+        stage(DataError("dbt: unique: 2 rows", details=details), first="2013-01-01")
+    assert pushed == {"failure": details}
+
+
+def test_an_asset_event_says_rows_changes_and_warnings() -> None:
+    from orchestration.builders import _told
+
+    result = {"rows": {"fct": 3}, "changed": {}, "warnings": [{"test": "late"}], "digests": {}}
+    told = _told({"seconds": 1.23456, "result": result})
+    assert told == {"seconds": 1.235, "rows": {"fct": 3}, "warnings": [{"test": "late"}]}
+
+
+def test_a_delivery_is_dated_by_the_run_or_by_the_try() -> None:
+    from orchestration.builders import _revision
+
+    ti = SimpleNamespace(start_date=datetime(2026, 1, 2, tzinfo=UTC))
+    assert _revision({"revision": None}, ti) == "2026-01-02T00:00:00+00:00"
+    assert _revision({"revision": "2013-07-01T12:00:00+00:00"}, ti).startswith("2013-07-01")

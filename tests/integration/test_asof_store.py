@@ -1,103 +1,223 @@
-"""Our offline store gives the cells of the stock one: ties, nulls, time to live, zones."""
+"""Our offline store gives the cells of the stock one, and those that the definition gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = pytest.mark.xdist_group("toy")
 
-
-T0 = datetime(2013, 6, 1, 12, tzinfo=UTC)
+T0 = datetime(2013, 11, 3, 6, tzinfo=UTC)  # New York turns its clocks back
+MICRO = timedelta(microseconds=1)
+COLUMNS = ("key", "hour", "event_at", "created_at", "x", "n")
+VIEWS = {  # name: join keys, time to live
+    "short": (("key", "hour"), timedelta(hours=3)),
+    "ever": (("key", "hour"), timedelta(0)),
+    "by_key": (("key",), timedelta(hours=3)),
+    "by_hour": (("hour",), timedelta(hours=2, microseconds=1)),
+}
 
 
 def hours(number: float) -> datetime:
     return T0 + timedelta(hours=number)
 
 
-@pytest.fixture(scope="module")
-def two_stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pd.DataFrame]:
-    """Asks the same question of our store and of the stock one."""
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-    from feast.types import Float64, Int64
+class Stores:
+    """Our store and the stock one over the same files, and the definition in plain Python."""
 
-    folder = tmp_path_factory.mktemp("stores")
-    rows = [
-        # key, hour, event, created, x, n
+    def __init__(self, folder: Path, rows: list[tuple[Any, ...]], kind: Any = None) -> None:
+        self.folder = folder
+        self.rows = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        self.definitions = self._definitions()
+        kind = kind or pa.timestamp("us", "UTC")
+        for number, part in enumerate((rows[: len(rows) // 2], rows[len(rows) // 2 :], [])):
+            path = folder / "rows" / f"partition_key={number}" / "data.parquet"
+            path.parent.mkdir(parents=True)
+            pq.write_table(_table(part, kind), path)
+        self.ours = self._open("ours", "ml.adapters.asof_store.AsofDuckDBOfflineStore")
+        self.stock = self._open("stock", "duckdb")
+
+    def _definitions(self) -> list[Any]:
+        from feast import Entity, FeatureView, Field, FileSource, ValueType
+        from feast.types import Float64, Int64
+
+        entities = {
+            "key": Entity(name="key", join_keys=["key"], value_type=ValueType.STRING),
+            "hour": Entity(name="hour", join_keys=["hour"], value_type=ValueType.INT64),
+        }
+        source = FileSource(
+            name="rows",
+            path=f"{self.folder}/rows/**/*.parquet",
+            timestamp_field="event_at",
+            created_timestamp_column="created_at",
+        )
+        schema = [Field(name="x", dtype=Float64), Field(name="n", dtype=Int64)]
+        views = [
+            FeatureView(
+                name=name,
+                entities=[entities[key] for key in keys],
+                ttl=ttl,
+                schema=schema,
+                source=source,
+            )
+            for name, (keys, ttl) in VIEWS.items()
+        ]
+        return [*entities.values(), *views]
+
+    def _open(self, name: str, kind: str) -> Any:
+        from feast import FeatureStore, RepoConfig
+
+        config = RepoConfig(
+            project="compare",
+            provider="local",
+            registry={"registry_type": "sql", "path": f"sqlite:///{self.folder}/{name}.db"},
+            offline_store={"type": kind},
+            online_store={"type": "sqlite", "path": str(self.folder / f"{name}.online.db")},
+            entity_key_serialization_version=3,
+        )
+        store = FeatureStore(config=config, repo_path=str(self.folder))
+        store.apply([*self.definitions])
+        return store
+
+    def ask(self, store: Any, events: pd.DataFrame, *, known_then: bool) -> pd.DataFrame:
+        names = [f"{view}:{name}" for view in VIEWS for name in ("x", "n")]
+        found = store.get_historical_features(
+            events.assign(row=range(len(events))),
+            names,
+            full_feature_names=True,
+            filter_by_created_timestamp=known_then,
+        ).to_df()
+        found = found.sort_values("row")[[name.replace(":", "__") for name in names]]
+        return found.reset_index(drop=True).astype("float64")
+
+    def define(self, events: pd.DataFrame, *, known_then: bool) -> pd.DataFrame:
+        """The definition: the newest row that was there, and known, and is not too old."""
+        found = [
+            {
+                f"{view}__{name}": value
+                for view, (keys, ttl) in VIEWS.items()
+                for name, value in self._answer(event, keys, ttl, known_then).items()
+            }
+            for event in events.to_dict("records")
+        ]
+        return pd.DataFrame(found, dtype="float64")
+
+    def _answer(
+        self, event: dict[str, Any], keys: tuple[str, ...], ttl: timedelta, known_then: bool
+    ) -> dict[str, Any]:
+        at = event["event_timestamp"].tz_convert("UTC").to_pydatetime()
+        best: Any = None
+        for row in self.rows:
+            created = row["created_at"]
+            if any(event[key] is None or row[key] != event[key] for key in keys):
+                continue
+            if row["event_at"] > at or (ttl and row["event_at"] + ttl < at):
+                continue
+            if known_then and (created is None or created > at):
+                continue
+            rank = (row["event_at"], created or datetime.min.replace(tzinfo=UTC))
+            if best is None or rank > best[0]:
+                best = (rank, row)
+        return {name: best[1][name] if best else None for name in ("x", "n")}
+
+
+def _table(rows: list[tuple[Any, ...]], kind: pa.DataType) -> pa.Table:
+    columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True)) if rows else {}
+    types = [pa.string(), pa.int64(), kind, kind, pa.float64(), pa.int64()]
+    if kind.tz is None:  # a time without zone is one in UTC
+        for name in ("event_at", "created_at"):
+            columns[name] = [t and t.replace(tzinfo=None) for t in columns.get(name, [])]
+    arrays = [pa.array(columns.get(n, []), t) for n, t in zip(COLUMNS, types, strict=True)]
+    return pa.table(arrays, names=COLUMNS)
+
+
+def questions(rows: list[tuple[Any, Any, Any]], zone: str = "UTC") -> pd.DataFrame:
+    events = pd.DataFrame(rows, columns=["key", "hour", "event_timestamp"])
+    at = pd.to_datetime(events["event_timestamp"], utc=True).dt.tz_convert(zone)
+    return events.assign(event_timestamp=at, hour=events["hour"].astype("Int64"))
+
+
+def story() -> list[tuple[Any, ...]]:
+    return [
         ("a", 1, hours(-5), hours(-5), 1.0, 1),
         ("a", 1, hours(-1), hours(-1), 2.0, None),
-        ("a", 1, hours(-1), hours(+9), 2.5, 3),  # a correction beats its original
+        ("a", 1, hours(-1), hours(+9), 2.5, 3),  # a correction of the row before
         ("a", 1, hours(0), hours(0), None, 4),  # a null is a value
         ("a", 2, hours(-3), hours(-3), 5.0, 5),
         ("b", 1, hours(-2), hours(-2), 6.0, 6),
         ("b", 1, hours(+1), hours(+1), 7.0, 7),
         ("c", 1, hours(-30), hours(-30), 8.0, 8),
-    ]
-    columns = ["key", "hour", "event_at", "created_at", "x", "n"]
-    frame = pd.DataFrame(rows, columns=columns).astype({"n": "Int64"})
-    for name in ("event_at", "created_at"):
-        frame[name] = frame[name].astype("datetime64[us, UTC]")
-    path = folder / "rows.parquet"
-    frame.to_parquet(path)
-    entities = [
-        Entity(name="key", join_keys=["key"], value_type=ValueType.STRING),
-        Entity(name="hour", join_keys=["hour"], value_type=ValueType.INT64),
-    ]
-    source = FileSource(
-        name="rows",
-        path=str(path),
-        timestamp_field="event_at",
-        created_timestamp_column="created_at",
-    )
-    schema = [Field(name="x", dtype=Float64), Field(name="n", dtype=Int64)]
-    views = [
-        FeatureView(name=name, entities=entities, ttl=ttl, schema=schema, source=source)
-        for name, ttl in (("short", timedelta(hours=3)), ("ever", timedelta(0)))
+        ("d", 3, hours(-2), hours(-1), 9.0, 9),  # known late,
+        ("d", 3, hours(-1.5), hours(-1), 10.0, 10),  # together with a newer row
+        ("e", 4, hours(-2), hours(+1), 11.0, 11),  # known after a newer row: never the answer
+        ("e", 4, hours(-1), hours(-1), 12.0, 12),
+        ("f", 5, hours(-2), None, 13.0, 13),
     ]
 
-    def store(kind: str) -> FeatureStore:
-        config = RepoConfig(
-            project="compare",
-            provider="local",
-            registry={"registry_type": "sql", "path": f"sqlite:///{folder}/{kind[:4]}.db"},
-            offline_store={"type": kind},
-            online_store={"type": "sqlite", "path": str(folder / f"{kind[:4]}.online.db")},
-            entity_key_serialization_version=3,
+
+def chance(seed: int, rows: int = 300) -> list[tuple[Any, ...]]:
+    """Rows on a coarse grid, so that everything ties with something.
+
+    Only what no rule decides is left out: other values for the same key and the same two times.
+    Each row is there twice.
+    """
+    dice = random.Random(seed)
+    found: dict[Any, tuple[Any, ...]] = {}
+    for _ in range(rows):
+        key, hour = dice.choice(["a", "b", "", None]), dice.choice([0, 1, -(2**60), None])
+        event = hours(dice.randrange(-16, 16) / 2)
+        delay = dice.choice([0, 0, 0, 0.5, 1, 3, 12, -1, None])
+        created = None if delay is None else event + timedelta(hours=delay)
+        x, n = dice.choice([None, dice.random()]), dice.choice([None, dice.randrange(100)])
+        row = (key, hour, event, created, x, n)
+        if not {(0, key, event, created), (1, hour, event, created)} & set(found):
+            found |= {(0, key, event, created): row, (1, hour, event, created): row}
+    return list(found.values())
+
+
+def everywhere(seed: int, zone: str) -> pd.DataFrame:
+    """Questions on the grid and one microsecond beside it, in any order, some of them twice."""
+    dice = random.Random(seed)
+    steps = [t / 2 for t in range(-16, 32)]
+    rows = [
+        (
+            dice.choice(["a", "b", "", "never", None]),
+            dice.choice([0, 1, -(2**60), 9, None]),
+            hours(dice.choice(steps)) + dice.choice([-1, 0, 0, 1]) * MICRO,
         )
-        found = FeatureStore(config=config, repo_path=str(folder))
-        found.apply([*entities, *views])
-        return found
-
-    ours, stock = store("ml.adapters.asof_store.AsofDuckDBOfflineStore"), store("duckdb")
-
-    def ask(events: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-        features = [f"{view.name}:{name}" for view in views for name in ("x", "n")]
-        first, second = (
-            store.get_historical_features(events, features, full_feature_names=True).to_df()
-            for store in (ours, stock)
-        )
-        order = ["row"]
-        kept = ["row", *(f.replace(":", "__") for f in features)]
-        return tuple(  # type: ignore[return-value]  # two of them
-            f.sort_values(order)[kept].reset_index(drop=True).astype("float64")
-            for f in (first, second)
-        )
-
-    return ask
+        for _ in range(250)
+    ]
+    return questions(rows + rows[:20], zone)
 
 
-def questions(rows: list[tuple[Any, Any, Any]], zone: str = "UTC") -> pd.DataFrame:
-    events = pd.DataFrame(rows, columns=["key", "hour", "event_timestamp"])
-    time = pd.to_datetime(events["event_timestamp"], utc=True).dt.tz_convert(zone)
-    return events.assign(event_timestamp=time, row=range(len(events)))
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Stores:
+    return Stores(tmp_path_factory.mktemp("story"), story())
 
 
-SECOND, MICRO = timedelta(seconds=1), timedelta(microseconds=1)
+@contextmanager
+def process_in(zone: str) -> Iterator[None]:
+    os.environ["TZ"] = zone
+    time.tzset()
+    try:
+        yield
+    finally:
+        os.environ["TZ"] = "UTC"
+        time.tzset()
+
+
 CASES = {
     "exactly at the row": [("a", 1, hours(-1)), ("a", 1, hours(0)), ("b", 1, hours(1))],
     "just before the row": [("a", 1, hours(0) - MICRO), ("b", 1, hours(1) - MICRO)],
@@ -105,44 +225,112 @@ CASES = {
         ("b", 1, hours(1) - MICRO),
         ("a", 2, hours(0)),
         ("a", 2, hours(0) + MICRO),
-        ("a", 2, hours(0) + SECOND),
-        ("a", 2, hours(0) - SECOND),
+        ("a", 2, hours(0) - MICRO),
+        ("a", 2, hours(-1) + MICRO),
+        ("a", 2, hours(-1) + 2 * MICRO),
     ],
-    "too old, or never": [("c", 1, hours(0)), ("d", 1, hours(0)), ("a", 1, hours(-99))],
+    "too old, or never": [("c", 1, hours(0)), ("never", 1, hours(0)), ("a", 1, hours(-99))],
     "a null value is not the value before": [("a", 1, hours(0.5))],
-    "a correction": [("a", 1, hours(-0.5)), ("a", 1, hours(+20))],
-    "many at once": [(k, h, hours(t)) for k in "abcd" for h in (1, 2) for t in range(-8, 9)],
+    "a correction": [("a", 1, hours(t)) for t in (-0.5, 8, 9, 20)],
+    "known later than it happened": [
+        (key, hour, hours(t))
+        for key, hour in zip("def", (3, 4, 5), strict=True)
+        for t in (-2, -1, 0, 1, 2)
+    ],
+    "no key": [(None, 1, hours(0)), ("a", None, hours(0)), (None, None, hours(0))],
+    "twice": [("a", 1, hours(0)), ("b", 1, hours(0)), ("a", 1, hours(0))],
 }
 
 
+@pytest.mark.parametrize("known_then", [False, True], ids=["any", "known then"])
 @pytest.mark.parametrize("rows", CASES.values(), ids=CASES)
-@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
-def test_our_store_and_feasts_give_the_same_cells(
-    two_stores: Any, rows: list[tuple[Any, Any, Any]], zone: str
+def test_our_store_the_stock_one_and_the_definition_give_the_same_cells(
+    stores: Stores, rows: list[tuple[Any, Any, Any]], known_then: bool
 ) -> None:
-    ours, stock = two_stores(questions(rows, zone))
-    pd.testing.assert_frame_equal(ours, stock)
+    events = questions(rows)
+    ours = stores.ask(stores.ours, events, known_then=known_then)
+    pd.testing.assert_frame_equal(ours, stores.define(events, known_then=known_then))
+    pd.testing.assert_frame_equal(ours, stores.ask(stores.stock, events, known_then=known_then))
 
 
-def test_a_question_asked_twice_is_answered_twice(two_stores: Any) -> None:
-    ours, _ = two_stores(questions([("a", 1, hours(0)), ("a", 1, hours(0)), ("b", 1, hours(0))]))
-    assert len(ours) == 3
-    assert ours.drop(columns="row").iloc[0].equals(ours.drop(columns="row").iloc[1])
+@pytest.mark.parametrize(
+    ("seed", "kind", "zone", "process"),
+    [
+        (1, pa.timestamp("us", "UTC"), "UTC", "UTC"),
+        (2, pa.timestamp("us"), "America/New_York", "America/New_York"),
+        (3, pa.timestamp("us", "America/New_York"), "Asia/Kolkata", "UTC"),
+        (4, pa.timestamp("ns", "UTC"), "UTC", "America/New_York"),
+    ],
+    ids=["plain", "times without zone", "times of a zone", "nanoseconds"],
+)
+def test_the_same_cells_over_ties_nulls_duplicates_corrections_and_zones(
+    tmp_path: Path, seed: int, kind: Any, zone: str, process: str
+) -> None:
+    events = everywhere(seed, zone)
+    with process_in(process):
+        found = Stores(tmp_path, chance(seed), kind)
+        for known_then in (False, True):
+            ours = found.ask(found.ours, events, known_then=known_then)
+            assert 0.2 < ours.isna().to_numpy().mean() < 0.9, "answers of both kinds"
+            pd.testing.assert_frame_equal(ours, found.define(events, known_then=known_then))
+            stock = found.ask(found.stock, events, known_then=known_then)
+            pd.testing.assert_frame_equal(ours, stock)
 
 
-def test_a_question_without_a_key_has_no_answer(two_stores: Any) -> None:
-    ours, _ = two_stores(questions([(None, 1, hours(0)), ("b", 1, hours(0))]))
-    assert ours.loc[0, "ever__x"] != ours.loc[0, "ever__x"] and ours.loc[1, "ever__x"] == 6.0
-
-
-def test_known_answers(two_stores: Any) -> None:
+def test_a_correction_is_seen_from_when_it_was_known(stores: Stores) -> None:
     """Both could be wrong together: these were worked out by hand."""
-    ours, _ = two_stores(
-        questions(
-            [("a", 1, hours(-0.5)), ("a", 1, hours(0.5)), ("c", 1, hours(0)), ("a", 2, hours(0))]
-        )
-    )
-    assert ours["short__x"].tolist()[:1] == [2.5] and np.isnan(ours["short__x"][1])
-    assert ours["short__n"].tolist()[:2] == [3.0, 4.0]
-    assert np.isnan(ours["short__x"][2]) and ours["ever__x"][2] == 8.0
-    assert ours["short__x"][3] == 5.0, "three hours old is not older than three hours"
+    events = questions([("a", 1, hours(t)) for t in (-0.5, 8, 9)])
+    then = stores.ask(stores.ours, events, known_then=True)
+    assert then["ever__n"].isna().tolist() == [True, False, False]
+    assert then["ever__x"][0] == 2.0, "the original"
+    assert stores.ask(stores.ours, events, known_then=False)["ever__x"][0] == 2.5, "the future"
+    late = stores.ask(stores.ours, questions([("e", 4, hours(5))]), known_then=True)
+    assert late["ever__x"][0] == 12.0, "the newest event, not the newest delivery"
+
+
+def test_known_answers(stores: Stores) -> None:
+    rows = [("a", 1, hours(0.5)), ("c", 1, hours(0)), ("a", 2, hours(0)), ("f", 5, hours(0))]
+    ours = stores.ask(stores.ours, questions(rows), known_then=False)
+    assert np.isnan(ours["short__x"][0]) and ours["short__n"][0] == 4.0
+    assert np.isnan(ours["short__x"][1]) and ours["ever__x"][1] == 8.0
+    assert ours["short__x"][2] == 5.0, "three hours old is not older than three hours"
+    assert ours["ever__x"][3] == 13.0
+    then = stores.ask(stores.ours, questions(rows), known_then=True)
+    assert np.isnan(then["ever__x"][3]), "nobody knows when it became known"
+
+
+def test_our_store_answers_itself(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the comparison would be one of the stock store with itself."""
+    from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(DuckDBOfflineStore, "get_historical_features", staticmethod(refuse))
+    for known_then in (False, True):
+        stores.ask(stores.ours, questions(CASES["a correction"]), known_then=known_then)
+    with pytest.raises(AssertionError):
+        stores.ask(stores.stock, questions(CASES["a correction"]), known_then=False)
+
+
+def test_the_order_of_questions_is_kept(stores: Stores) -> None:
+    events = questions(CASES["known later than it happened"])
+    shuffled = events.sample(frac=1, random_state=1)
+    job = stores.ours.get_historical_features(shuffled, ["ever:x"], full_feature_names=True)
+    assert job.to_df()["event_timestamp"].tolist() == shuffled["event_timestamp"].tolist()
+
+
+def test_columns_that_would_hide_each_other_are_refused(stores: Stores) -> None:
+    events = questions(CASES["twice"]).assign(x=1.0)
+    job = stores.ours.get_historical_features(events, ["ever:x"], full_feature_names=False)
+    with pytest.raises(ValueError, match=r"\['x'\] occur twice"):
+        job.to_df()
+
+
+def test_files_without_a_row_answer_nothing(tmp_path: Path) -> None:
+    found = Stores(tmp_path, [])
+    events = questions(CASES["twice"])
+    for known_then in (False, True):
+        ours = found.ask(found.ours, events, known_then=known_then)
+        assert ours.isna().all(axis=None)
+        pd.testing.assert_frame_equal(ours, found.ask(found.stock, events, known_then=known_then))

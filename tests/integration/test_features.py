@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pandas as pd
 import pytest
-from support import copy_home, platform_at
+from support import SLUG, copy_home, platform_at
 
 from ml.core.errors import DataError
 from ml.core.ports import Platform
 from ml.core.spec import UseCase
 from ml.stages import ingest, materialize, transform
 from ml.stages.examples import read_events, read_examples
+from ml.use_cases import load_spec
 
 pytestmark = pytest.mark.xdist_group("chain")
-TABLES = ("feat_origin_departures", "feat_carrier_hour_arrivals")
+TABLES = load_spec(SLUG).features.tables
 
 
 @pytest.fixture
@@ -33,9 +31,9 @@ def data(data_home: Any, tmp_path: Path, spec: UseCase) -> Platform:
 
 
 def exported(platform: Platform, keys: list[str]) -> dict[str, str]:
-    mart = platform.spec.mart
-    found = {table: platform.lake.digest("features", table, keys) for table in TABLES}
-    return {mart: platform.lake.digest("marts", mart, keys), **found}
+    marts = (platform.spec.label.table, platform.spec.mart)
+    areas = dict.fromkeys(TABLES, "features") | dict.fromkeys(marts, "marts")
+    return {table: platform.lake.digest(area, table, keys) for table, area in areas.items()}
 
 
 # --- transform ---
@@ -68,7 +66,7 @@ def test_transforming_again_gives_the_same_files(data: Platform, spec: UseCase) 
     before = exported(data, [day.key for day in days])
     rows = len(read_events(data, days))
     found = transform.run(data, partitions=days)
-    assert found.digests == before
+    assert found.digests == before and found.changed == {}
     assert len(read_events(data, days)) == rows, "and no row twice"
     assert found.tests > 10 and found.models >= 4
 
@@ -103,9 +101,12 @@ def test_a_failed_test_leaves_the_exports_as_they_were(
     days = spec.partitions("2013-03-20", "2013-03-20")
     before = exported(data, ["2013-03-20"])
     plant(data, "2013-03-20", fault)
-    with pytest.raises(DataError, match=named):
+    with pytest.raises(DataError, match=named) as caught:
         transform.run(data, partitions=days)
     assert exported(data, ["2013-03-20"]) == before
+    found = next(one for one in caught.value.details if named in one["test"])
+    assert found["rows"] and found["sample"], "with a sample of the rows"
+    assert next(iter(found["sample"][0])) in str(caught.value)
 
 
 def test_rows_that_failed_their_tests_cannot_be_trained_on(data: Platform, spec: UseCase) -> None:
@@ -134,105 +135,7 @@ def test_transforming_what_was_not_ingested_is_bad_data(data: Platform, spec: Us
         transform.run(data, partitions=days)
 
 
-# --- exactness: the same figures with plain pandas, without dbt and Feast ---
-
-
-@pytest.fixture(scope="module")
-def flights(data_home: Any, spec: UseCase) -> pd.DataFrame:
-    """Raw flights with the times that features need; arrivals as the mart has them."""
-    platform = platform_at(data_home[0], spec)
-    rows = platform.lake.read("raw", "flights").to_pandas()
-    start = rows["time_hour"] + pd.to_timedelta(rows["minute"], unit="min")
-    found = pd.DataFrame(
-        {
-            "flight_id": rows["partition_key"].str.replace("-", "")
-            + "-" + rows["carrier"] + "-" + rows["flight"].astype(str) + "-" + rows["origin"],
-            "origin": rows["origin"],
-            "carrier": rows["carrier"],
-            "hour": rows["hour"],
-            "departed_at": start + pd.to_timedelta(rows["dep_delay"], unit="min"),
-            "dep_delay": rows["dep_delay"],
-            "arr_delay": rows["arr_delay"],
-        }
-    )  # fmt: skip
-    days = spec.partitions(spec.coverage.first, "2013-03-21")
-    arrived = read_events(platform, days)[["flight_id", "arrived_at"]]
-    return found.merge(arrived, on="flight_id", validate="one_to_one")
-
-
-@pytest.fixture(scope="module")
-def sample(data_home: Any, spec: UseCase) -> pd.DataFrame:
-    platform = platform_at(data_home[0], spec)
-    platform.features.apply()
-    examples = read_examples(platform, spec.partitions("2013-01-01", "2013-03-21"))
-    chosen = examples.sample(300, random_state=4)
-    return pd.concat([examples.head(20), chosen]).reset_index(drop=True)
-
-
-def same(found: float, expected: float) -> bool:
-    return (np.isnan(found) and np.isnan(expected)) or bool(np.isclose(found, expected, rtol=1e-9))
-
-
-def test_departures_of_the_last_hours_are_those_that_were_known(
-    sample: pd.DataFrame, flights: pd.DataFrame
-) -> None:
-    """At the newest quarter of an hour before the decision, windows `(t - w, t]`."""
-    wrong = []
-    for row in sample.itertuples():
-        origin = row.flight_id.rsplit("-", 1)[1]
-        tick = row.decided_at.floor("15min")
-        departed = flights[flights["origin"] == origin]
-        if tick < pd.Timestamp("2013-01-01 05:00", tz="UTC"):
-            continue  # before the first partition begins, in New York
-        for hours in (1, 2, 6):
-            time = departed["departed_at"]
-            delay = departed.loc[
-                (time > tick - pd.Timedelta(hours=hours)) & (time <= tick), "dep_delay"
-            ]
-            expected = {
-                f"departure_count_{hours}h": len(delay),
-                f"departure_delay_mean_{hours}h_min": delay.mean(),
-                f"departure_late_share_{hours}h": (delay >= 15).mean(),
-            }
-            for name, value in expected.items():
-                found = getattr(row, f"origin_departures__{name}")
-                if not same(found, value):
-                    wrong.append((row.flight_id, name, found, value))
-    assert wrong == []
-
-
-def test_arrivals_of_a_carriers_hour_are_those_that_were_known(
-    sample: pd.DataFrame, flights: pd.DataFrame
-) -> None:
-    """As of the newest 09:00 UTC before the decision: 28 days, shrunk by 50 average flights."""
-    landed = flights[flights["arrived_at"].notna()]
-    wrong, compared = [], 0
-    for row in sample.itertuples():
-        snapshot = (row.decided_at - pd.Timedelta(hours=9)).floor("D") + pd.Timedelta(hours=9)
-        time = landed["arrived_at"]
-        known = landed[(time > snapshot - pd.Timedelta(days=28)) & (time <= snapshot)]
-        event = flights[flights["flight_id"] == row.flight_id].iloc[0]
-        mine = known[(known["carrier"] == event["carrier"]) & (known["hour"] == event["hour"])]
-        if known.empty or mine.empty:
-            continue  # no row, or one of the days before within the TTL: see the next test
-        late = (mine["arr_delay"] >= 15).sum()
-        share = (known["arr_delay"] >= 15).mean()
-        expected = {
-            "arrival_count_28d": len(mine),
-            "arrival_delay_mean_28d_min": mine["arr_delay"].mean(),
-            "arrival_late_share_28d": (late + 50 * share) / (len(mine) + 50),
-        }
-        compared += 1
-        for name, value in expected.items():
-            found = getattr(row, f"carrier_hour_arrivals__{name}")
-            if not same(found, value):
-                wrong.append((row.flight_id, name, found, value))
-    assert wrong == [] and compared > 250
-
-
-def test_nothing_is_known_before_the_first_departure(sample: pd.DataFrame) -> None:
-    first = sample.head(5)
-    assert first["carrier_hour_arrivals__arrival_count_28d"].isna().all()
+# --- point-in-time reads ---
 
 
 def test_no_feature_row_is_newer_than_its_question(data: Platform, spec: UseCase) -> None:
@@ -251,39 +154,48 @@ def test_no_feature_row_is_newer_than_its_question(data: Platform, spec: UseCase
 # --- the online store ---
 
 
-def online(platform: Platform) -> dict[str, Any]:
-    store: Any = platform.features._store  # type: ignore[attr-defined]  # the adapter's
-    found: dict[str, Any] = store.get_online_features(
-        features=[
-            "origin_departures:departure_count_6h",
-            "origin_departures:departure_delay_mean_6h_min",
-        ],
-        entity_rows=[{"origin": origin} for origin in ("EWR", "JFK", "LGA")],
-    ).to_dict()
-    return found
+DELAY = "origin_departures__departure_delay_mean_6h_min"
 
 
-def newest(platform: Platform, key: str) -> dict[str, int]:
-    rows = platform.lake.read("features", "feat_origin_departures", [key]).to_pandas()
-    last = rows[rows["event_at"] == rows["event_at"].max()]
-    return dict(zip(last["origin"], last["departure_count_6h"], strict=True))
+def online(platform: Platform, **changes: Any) -> pd.DataFrame:
+    """What the store says at the end of the newest day, of every key that its flights have."""
+    day = platform.spec.partitions("2013-03-21", "2013-03-21")
+    entities = read_events(platform, day)
+    found = platform.features.online(entities, day[0].end)
+    return found.values.assign(flight_id=entities["flight_id"].to_numpy(), **changes)
 
 
 def test_the_online_store_holds_the_newest_row_of_each_key(data: Platform, spec: UseCase) -> None:
     found = materialize.run(data, partitions=spec.partitions("2013-03-19", "2013-03-21"))
-    assert (found.partitions, found.views) == (3, 2)
-    values = online(data)
-    assert dict(zip(values["origin"], values["departure_count_6h"], strict=True)) == newest(
-        data, "2013-03-21"
+    assert (found.partitions, found.views) == (3, 9)
+
+
+@pytest.mark.parametrize("later", [0, 1, 3, 24 * 4])
+def test_online_is_offline_at_the_same_time(data: Platform, spec: UseCase, later: int) -> None:
+    """On the real spine, over every view; what is older than its time to live is in neither."""
+    days = spec.partitions("2013-03-19", "2013-03-21")
+    materialize.run(data, partitions=days)
+    at = days[-1].end + timedelta(hours=later)
+    asked = read_events(data, days)
+    offline = data.features.historical(asked.assign(asked_at=at), "asked_at")
+    found = data.features.online(asked, at)
+    columns = list(data.features.columns)
+    pd.testing.assert_frame_equal(
+        found.values[columns].reset_index(drop=True), offline[columns].reset_index(drop=True)
     )
+    filled = set(columns) - set(offline[columns].dropna(axis=1, how="all").columns)
+    expired = {0: 0, 1: 0, 3: 10, 96: len(columns)}[later]
+    assert len(filled) >= expired, "the older it gets, the less there is"
+    assert (found.status == "fresh").any(axis=None) == (later < 96)
 
 
 def test_an_older_partition_run_again_leaves_newer_values(data: Platform, spec: UseCase) -> None:
     materialize.run(data, partitions=spec.partitions("2013-03-20", "2013-03-21"))
     before = online(data)
+    assert before[DELAY].notna().any()
     for key in ("2013-02-01", "2013-03-20", "2013-03-21"):
         materialize.run(data, partitions=spec.partitions(key, key))
-        assert online(data) == before, key
+        pd.testing.assert_frame_equal(online(data), before)
 
 
 def test_a_correction_of_the_newest_partition_is_taken(data: Platform, spec: UseCase) -> None:
@@ -293,7 +205,7 @@ def test_a_correction_of_the_newest_partition_is_taken(data: Platform, spec: Use
     rows = data.lake.read("features", "feat_origin_departures", ["2013-03-21"]).drop_columns(
         ["partition_key"]
     )
-    frame = rows.to_pandas().assign(departure_count_6h=777)
+    frame = rows.to_pandas().assign(departure_delay_mean_6h_min=777.0)
     import pyarrow as pa
 
     data.lake.write(
@@ -303,8 +215,7 @@ def test_a_correction_of_the_newest_partition_is_taken(data: Platform, spec: Use
         pa.Table.from_pandas(frame, schema=rows.schema, preserve_index=False),
     )
     materialize.run(data, partitions=days)
-    after = online(data)
-    assert after != before and set(after["departure_count_6h"]) == {777}
+    assert set(before[DELAY]) != {777.0} and set(online(data)[DELAY]) == {777.0}
 
 
 @pytest.mark.parametrize(
@@ -340,7 +251,7 @@ def test_a_home_is_bound_to_its_platform(data: Platform, chain: Any) -> None:
     day = data.spec.partitions("2013-03-20", "2013-03-20")
     data.features.apply()
     before = read_examples(chain.platform, day)
-    shutil.rmtree(data.lake.folder("features", TABLES[0]))  # type: ignore[attr-defined]  # the adapter's
+    shutil.rmtree(Path(data.lake.address("features", TABLES[0], None)).parent)
     with pytest.raises(DataError, match="has no data"):
         read_examples(data, day)
     pd.testing.assert_frame_equal(read_examples(chain.platform, day), before)
@@ -353,39 +264,3 @@ def test_features_do_not_depend_on_the_order_of_questions(data: Platform, spec: 
     one = data.features.historical(events, "decided_at").set_index("flight_id").sort_index()
     other = data.features.historical(shuffled, "decided_at").set_index("flight_id").sort_index()
     pd.testing.assert_frame_equal(one, other)
-
-
-def test_an_export_is_replaced_whole(data: Platform, spec: UseCase, monkeypatch: Any) -> None:
-    """A writer that dies in the middle leaves the old export."""
-    import pyarrow.parquet as pq
-
-    path = data.lake.folder("features", TABLES[0]) / "partition_key=2013-03-21" / "data.parquet"  # type: ignore[attr-defined]  # the adapter's
-    before = hashlib.sha256(path.read_bytes()).hexdigest()
-
-    def die(table: Any, where: Any, **_: Any) -> None:
-        Path(where).write_bytes(b"PAR1 half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pq, "write_table", die)
-    with pytest.raises(KeyboardInterrupt):
-        data.lake.write(
-            "features",
-            TABLES[0],
-            "2013-03-21",
-            data.lake.read("features", TABLES[0], ["2013-03-21"]),
-        )
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == before
-    assert [p.name for p in path.parent.iterdir()] == ["data.parquet"]
-    assert dataclasses.is_dataclass(data.lake)
-
-
-def test_a_corrected_label_is_known_when_it_was_corrected(data: Platform, spec: UseCase) -> None:
-    """Training as of an earlier time does not see what was corrected later."""
-    days = spec.partitions("2013-03-18", "2013-03-18")
-    when = datetime(2013, 8, 1, tzinfo=UTC)
-    assert (read_events(data, days)["label_known_at"].dropna() < when).all()
-    ingest.run(data, partitions=days, corrected_at=when)
-    transform.run(data, partitions=days)
-    events = read_events(data, days)
-    assert (events["label_known_at"].dropna() == when).all()
-    assert (events["label_known_at"].isna() == events["is_late"].isna()).all()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import copy_home, platform_at, verdicts, with_mart
+from support import copy_home, platform_at, verdicts, with_labels
 
 from ml.core.digests import json_digest
 from ml.core.errors import ConfigError, DataError, GateRejected
@@ -129,7 +129,7 @@ def test_a_verdict_from_before_the_champion_is_refused(
 
 
 def test_a_validation_that_breaks_off_takes_the_old_verdict_back(broken: Broken) -> None:
-    platform = with_mart(broken(), lambda rows: rows.assign(is_late=np.nan))
+    platform = with_labels(broken(), lambda rows: rows.assign(is_late=np.nan))
     with pytest.raises(DataError):
         validate.run(platform, version=2)
     with pytest.raises(ConfigError, match="has no verdict that holds now"):

@@ -48,7 +48,7 @@ def test_the_log_is_the_published_one(chain: Any) -> None:
     log = table.to_pandas()
     assert log["request_id"].is_unique and set(log["source"]) == {"score"}
     features = json.loads(log["features"][0])
-    assert set(features) >= {"origin_departures__departure_count_6h", "day_of_week"}
+    assert set(features) >= {"origin_overdue__overdue_count_6h", "day_of_week"}
 
 
 def test_features_that_were_missing_are_flagged(chain: Any) -> None:

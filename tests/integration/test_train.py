@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import SLUG, copy_home, platform_at, training_set, verdicts, with_mart
+from support import SLUG, copy_home, platform_at, training_set, verdicts, with_labels
 
+from ml.core.digests import frame_digest
 from ml.core.errors import ConfigError, DataError
 from ml.core.ports import Platform
 from ml.core.spec import UseCase
@@ -116,6 +117,14 @@ def test_the_holdout_is_not_in_the_training_set(chain: Any, spec: UseCase) -> No
     }
 
 
+def test_a_run_names_where_its_training_set_lies(chain: Any) -> None:
+    lake, digest = chain.platform.lake, chain.second.dataset_digest
+    tags = chain.platform.tracking.tags(chain.second.run_id)
+    assert tags["dataset.path"] == lake.address("training_sets", digest[:32], None)
+    assert lake.count("training_sets", digest[:32], None) == chain.second.rows
+    assert frame_digest(training_set(chain.platform, digest)) == digest
+
+
 def test_the_champion_has_not_seen_the_challengers_holdout(chain: Any, spec: UseCase) -> None:
     holdout = {p.key for p in spec.windows(spec.as_of("2013-03-20")).holdout}
     seen = training_set(chain.platform, chain.first.dataset_digest)["partition_key"]
@@ -140,7 +149,7 @@ def test_too_early_a_time_says_how_much_is_needed(chain: Any, spec: UseCase) -> 
 
 
 def test_a_window_of_one_class_is_bad_data(chain: Any, spec: UseCase) -> None:
-    platform = with_mart(chain.platform, lambda rows: rows.assign(is_late=0))
+    platform = with_labels(chain.platform, lambda rows: rows.assign(is_late=0))
     with pytest.raises(DataError, match="holds 1 class"):
         train.run(platform, as_of=spec.as_of("2013-03-01"))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from support import SLUG, training_set, verdicts, with_mart, with_model
+from support import SLUG, training_set, verdicts, with_labels, with_model
 
 from ml.core.errors import ConfigError, DataError, GateRejected
 from ml.core.gates import Decision, Verdict
@@ -60,10 +60,13 @@ def test_fault_a_leak_in_a_feature_is_caught_through_training(
     class Leak:
         def __init__(self, real: Any) -> None:
             self.real, self.columns, self.apply = real, real.columns, real.apply
+            labels = leaking.lake.read("marts", spec.label.table).to_pandas()
+            self.delays = labels.set_index("flight_id")["arrival_delay_min"].astype("float64")
 
         def historical(self, events: pd.DataFrame, decided_at: str) -> pd.DataFrame:
             found = self.real.historical(events, decided_at)
-            return found.assign(**{self.columns[0]: found["arrival_delay_min"].astype("float64")})
+            delays = self.delays.reindex(found["flight_id"]).to_numpy()
+            return found.assign(**{self.columns[0]: delays})
 
     leaking = dataclasses.replace(leaking, features=Leak(leaking.features))
     version = train.run(leaking, as_of=spec.as_of("2013-03-20")).version
@@ -129,7 +132,7 @@ def test_fault_a_champion_that_answers_nothing_is_invalid(broken: Broken) -> Non
 
 
 def test_fault_a_holdout_without_labels_is_invalid(broken: Broken) -> None:
-    platform = with_mart(broken(), lambda rows: rows.assign(is_late=np.nan))
+    platform = with_labels(broken(), lambda rows: rows.assign(is_late=np.nan))
     with pytest.raises(DataError, match="no labelled rows"):
         validate.run(platform, version=2)
 
@@ -140,7 +143,7 @@ def test_fault_a_holdout_of_which_most_days_have_no_labels_does_not_pass(broken:
     def one_day(rows: pd.DataFrame) -> pd.DataFrame:
         return rows.assign(is_late=rows["is_late"].where(rows["partition_key"] == "2013-03-08"))
 
-    found = validate.run(with_mart(broken(), one_day), version=2)
+    found = validate.run(with_labels(broken(), one_day), version=2)
     assert {gate.verdict for gate in found.gates} == {Verdict.INSUFFICIENT}
     assert found.decision is Decision.REJECTED
 

@@ -19,9 +19,9 @@ PLATFORM = (
     "ml/stages/**/*.py",
     "ml/serving/**/*.py",
     "ml/local/**/*.py",
-    "ml/commands/**/*.py",
+    "ml/cli/**/*.py",
     "ml/*.py",
-    "ml/use_cases/__init__.py",
+    "ml/use_cases/*.py",
     "dags/orchestration/**/*.py",
     "dags/platform_*.py",
     "feature_repo/*.py",
@@ -135,7 +135,7 @@ def test_no_platform_module_names_a_use_case() -> None:
         ("dags/orchestration/builders.py", "x = f'{1}toy_case_daily'"),
         ("feature_repo/sources.py", "import feature_repo.toy_case.features"),
         ("dbt_project/macros/partitions.sql", "select * from toy_case"),
-        ("ml/cli.py", 'slug = "toy_case"'),
+        ("ml/cli/base.py", 'slug = "toy_case"'),
     ],
 )
 def test_the_rule_finds_a_planted_name(tmp_path: Path, file: str, text: str) -> None:

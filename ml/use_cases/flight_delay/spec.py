@@ -10,12 +10,14 @@ from ml.core.spec import (
     Coverage,
     DemoPlan,
     Features,
+    Freshness,
     GatePlan,
     Label,
     ModelPlan,
     ReleasePlan,
     Table,
     UseCase,
+    Volume,
 )
 
 SPEC = UseCase(
@@ -31,11 +33,21 @@ SPEC = UseCase(
     zone="America/New_York",
     coverage=Coverage(first="2013-01-01", last="2013-12-31"),
     tables=(
-        Table(name="flights"),
-        Table(name="weather"),
-        Table(name="planes", is_snapshot=True),
-        Table(name="airports", is_snapshot=True),
-        Table(name="airlines", is_snapshot=True),
+        # Holidays have two thirds of an ordinary day's flights.
+        Table(
+            name="flights",
+            volume=Volume(lower=0.5, upper=1.5),
+            freshness=Freshness(column="time_hour", tolerance=timedelta(hours=4)),
+        ),
+        # Flights are scored without weather, too: the feed has gaps, and ends on December 30th.
+        Table(
+            name="weather",
+            volume=Volume(lower=0.9, upper=1.1, blocks=False),
+            freshness=Freshness(column="time_hour", tolerance=timedelta(hours=3), blocks=False),
+        ),
+        Table(name="planes", is_snapshot=True, volume=Volume(lower=0.9, upper=1.5)),
+        Table(name="airports", is_snapshot=True, volume=Volume(lower=0.9, upper=1.5)),
+        Table(name="airlines", is_snapshot=True, volume=Volume(lower=0.5, upper=2)),
     ),
     max_quarantine_share=0.02,
     mart="fct_flights",
@@ -43,10 +55,28 @@ SPEC = UseCase(
     decided_at="decided_at",
     decision_lead=timedelta(hours=2),
     # Flights land after midnight: all but 31 of the year are down by noon UTC of the next day.
-    label=Label(column="is_late", known_at="label_known_at", maturity=timedelta(hours=8)),
+    label=Label(
+        table="fct_labels",
+        column="is_late",
+        known_at="label_known_at",
+        maturity=timedelta(hours=8),
+        lookback_partitions=2,
+    ),
     features=Features(
         service="flight_delay_v1",
-        tables=("feat_origin_departures", "feat_carrier_hour_arrivals"),
+        tables=(
+            "feat_origin_departures",
+            "feat_origin_overdue",
+            "feat_carrier_departures",
+            "feat_destination_arrivals",
+            "feat_route_arrivals",
+            "feat_flight_number_arrivals",
+            "feat_carrier_hour_arrivals",
+            "feat_origin_weather",
+            "feat_flight_schedule",
+        ),
+        # 28 days of arrivals, by flights that may have left two days before; and one for the tick.
+        lookback=timedelta(days=31),
         on_request=("scheduled_minute", "day_of_week", "distance_miles"),
     ),
     select_partitions=14,

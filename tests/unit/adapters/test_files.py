@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -9,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ml.adapters.files import exclusive, file_digest, replacing
-from ml.core.errors import TransientError
+from ml.adapters.files import exclusive, file_digest, replacing, storage_errors
+from ml.core.errors import ConfigError, FlightlineError, TransientError
 
 
 def test_a_block_that_succeeds_replaces_the_file(tmp_path: Path) -> None:
@@ -118,3 +120,42 @@ def test_the_digest_is_sha256_of_the_content(tmp_path: Path, size: int) -> None:
     path = tmp_path / "data"
     path.write_bytes(b"x" * size)
     assert file_digest(path) == sha256(b"x" * size).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "seen"),
+    [
+        (errno.ENOSPC, TransientError, "no room for"),
+        (errno.EDQUOT, TransientError, "no room for"),
+        (errno.EFBIG, TransientError, "no room for"),
+        (errno.EACCES, ConfigError, "no access to"),
+        (errno.EPERM, ConfigError, "no access to"),
+        (errno.EROFS, ConfigError, "no access to"),
+    ],
+    ids=errno.errorcode.get,
+)
+def test_a_disk_that_refuses_says_what_to_do(
+    tmp_path: Path, code: int, kind: type[FlightlineError], seen: str
+) -> None:
+    """A disk that is really full or read-only is in test_lake.py."""
+    path = tmp_path / "data"
+    path.write_text("old")
+    with (
+        pytest.raises(kind, match=f"{seen} {path}: {os.strerror(code)}") as caught,
+        replacing(path),
+    ):
+        raise OSError(code, os.strerror(code))
+    assert str(tmp_path) in caught.value.repair
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_other_errors_of_the_disk_pass_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Input/output"), storage_errors(tmp_path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to this user")
+def test_a_folder_of_someone_else_is_a_wrong_setting(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(ConfigError, match="Permission denied"), replacing(tmp_path / "a" / "data"):
+        pass

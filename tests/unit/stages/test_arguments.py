@@ -15,8 +15,8 @@ from ml.stages.runner import Arguments, run_stage
 @pytest.mark.parametrize(
     ("stage", "arguments", "seen"),
     [
-        ("ingest", Arguments(first="2013-01-01", corrected_at="soon"), "bad time 'soon'"),
-        ("ingest", Arguments(first="2013-01-01", corrected_at="2013-07-01T12:00"), "bad time"),
+        ("ingest", Arguments(first="2013-01-01", revision="soon"), "bad time 'soon'"),
+        ("ingest", Arguments(first="2013-01-01", revision="2013-07-01T12:00"), "bad time"),
         ("score", Arguments(first="2013-01-01", source="server"), "bad source 'server'"),
         ("ingest", Arguments(first="2013-02-30"), "bad partition key '2013-02-30'"),
         ("ingest", Arguments(), "bad partition key ''"),

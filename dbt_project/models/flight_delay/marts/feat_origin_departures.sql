@@ -1,31 +1,26 @@
-{{ config(pre_hook="{{ delete_slice_by_time() }}") }}
+{% set windows = [1, 2, 6] %}
 
--- Windows (t - w, t] at 15-minute ticks: each departure is counted at the first tick not before it,
--- so a window is a frame over ticks. Exact, and without a join of ranges.
 with departures as (
 
     select
         origin,
-        time_bucket(interval 15 minute, departed_at - interval 1 microsecond) + interval 15 minute as event_at,
-        count(*) as departures,
+        {{ tick_after("departed_at") }} as event_at,
+        count(*) as events,
         sum(departure_delay_min) as delay_min,
         count(*) filter (departure_delay_min >= 15) as late,
         max(corrected_at) as corrected_at
-    from {{ ref('fct_flights') }}
-    where departed_at > {{ slice_start() }} - interval 6 hour and departed_at <= {{ slice_end() }}
+    from {{ ref('int_flights_timed') }}
+    where departed_at > {{ slice_start() }} - interval 6 hour and departed_at < {{ slice_end() }}
     group by all
 
 ),
 
 spine as (
 
-    select origins.origin, ticks.event_at
-    from (select distinct origin from {{ ref('fct_flights') }}) as origins
-    cross join (
-        select unnest(generate_series(
-            {{ slice_start() }} - interval 6 hour, {{ slice_end() }} - interval 15 minute, interval 15 minute
-        )) as event_at
-    ) as ticks
+    -- The contract's airports: which of them have flights so far must not decide on a row.
+    select origins.origin, ticks.event_at, true as is_tick
+    from (select unnest(['EWR', 'JFK', 'LGA']) as origin) as origins
+    cross join (select {{ ticks(slice_start(), slice_end()) }} as event_at) as ticks
 
 ),
 
@@ -34,26 +29,14 @@ windows as (
     select
         origin,
         event_at,
-        {% for hours in [1, 2, 6] %}
-            coalesce(sum(departures) over last_{{ hours }}h, 0)::bigint as departure_count_{{ hours }}h,
-            sum(delay_min) over last_{{ hours }}h / sum(departures) over last_{{ hours }}h
-                as departure_delay_mean_{{ hours }}h_min,
-            sum(late) over last_{{ hours }}h / sum(departures) over last_{{ hours }}h
-                as departure_late_share_{{ hours }}h,
-        {% endfor %}
+        is_tick,
+        {{ count_mean_share("departure", windows, "hour") }},
         greatest(event_at, max(corrected_at) over last_6h) as created_at
-    from spine
-    left join departures using (origin, event_at)
-    window
-        {% for hours in [1, 2, 6] %}
-            last_{{ hours }}h as (
-                partition by origin order by event_at
-                range between interval {{ hours * 60 - 15 }} minute preceding and current row
-            ){{ "," if not loop.last }}
-        {% endfor %}
+    from (from departures union all by name from spine) as events_and_ticks
+    window {{ frames("origin", windows, "hour") }}
 
 )
 
-select *
+select * exclude (is_tick)
 from windows
-where event_at >= {{ slice_start() }}
+where is_tick

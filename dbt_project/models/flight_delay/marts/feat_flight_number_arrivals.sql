@@ -1,0 +1,11 @@
+-- At 09:00 UTC, before New York's first decision of the day.
+{{ daily_history(
+    ref('int_flights_timed'),
+    keys="carrier, flight_number",
+    event="arrival",
+    time="arrived_at",
+    delay="arrival_delay_min",
+    days=28,
+    snapshot="9 hour",
+    prior=10,
+) }}

@@ -1,0 +1,32 @@
+"""The command line: each stage by itself, whole jobs, and the platform on this machine."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+# isort: off  # importing them adds their commands, in the order in which help lists them
+from ml.cli import data, jobs, machine, stages  # noqa: F401
+from ml.cli.base import app
+
+# isort: on
+from ml.core.errors import FlightlineError
+
+
+def main() -> None:
+    """Entry point: an expected error is one clear text and its exit code, without a traceback."""
+    try:
+        app()
+    except FlightlineError as error:
+        _tell(error)
+        sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be read: its text names the file
+        _tell(error)
+        sys.exit(1)
+
+
+def _tell(error: Exception) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"{type(error).__name__}: {error}", style="red", markup=False
+    )

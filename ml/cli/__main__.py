@@ -1,0 +1,5 @@
+"""`python -m ml.cli` is `flightline`."""
+
+from ml.cli import main
+
+main()

@@ -1,0 +1,81 @@
+"""Commands about the platform on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ml.cli.base import MACHINE, app
+
+
+@app.command(rich_help_panel=MACHINE)
+def up() -> None:
+    """Start Airflow and MLflow in the background; says so if they run already."""
+    from ml.local.commands import start
+
+    start()
+
+
+@app.command(rich_help_panel=MACHINE)
+def down() -> None:
+    """Stop everything that was started for this home, whatever state it is in."""
+    from ml.local.commands import stop
+
+    stop()
+
+
+@app.command(rich_help_panel=MACHINE)
+def status(
+    slug: Annotated[
+        str, typer.Argument(help="Use case; default: only the platform.", metavar="SLUG")
+    ] = "",
+) -> None:
+    """What runs and where; with a use case, its data, versions, verdicts and predictions.
+
+    Example: flightline status flight_delay
+    """
+    from ml.use_cases import load_spec
+
+    if slug:
+        load_spec(slug)  # a typing error is told before anything else
+    from ml.local.commands import show_status, show_use_case
+
+    show_status()
+    if slug:
+        show_use_case(slug)
+
+
+@app.command(rich_help_panel=MACHINE)
+def logs(
+    component: Annotated[
+        str, typer.Argument(help="One component; default: all.", metavar="COMPONENT")
+    ] = "",
+    lines: Annotated[
+        int | None,
+        typer.Option(
+            "--lines",
+            "-n",
+            help="How many of the last lines; default: 40 of one, 10 of each.",
+            min=0,
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")
+    ] = False,
+) -> None:
+    """The last lines of the components' logs.
+
+    Example: flightline logs scheduler -n 100
+    """
+    from ml.local.commands import show_logs
+
+    show_logs(component, lines, follow=follow)
+
+
+@app.command(rich_help_panel=MACHINE)
+def doctor() -> None:
+    """What this machine lacks, with the repair."""
+    from ml.local.commands import show_diagnosis
+
+    show_diagnosis()

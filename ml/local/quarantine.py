@@ -1,0 +1,73 @@
+"""What the command line says about the quarantine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from ml.core.errors import ConfigError
+from ml.render import console
+from ml.settings import settings
+from ml.use_cases import load_spec
+
+if TYPE_CHECKING:
+    from ml.core.ports import Platform
+
+_SHOWN_ROWS = 20
+
+
+def show_list(slug: str) -> None:
+    """`flightline quarantine list`: a line for each partition and outcome."""
+    platform = _platform(slug)
+    from ml.stages import quarantine
+
+    entries, out = quarantine.listing(platform), console()
+    if not entries:
+        out.print("the quarantine is empty")
+        return
+    table = Table("table", "partition", "outcome", "rows", "reasons", box=None)
+    for entry in entries:
+        reasons = ", ".join(f"{name} {count}" for name, count in entry.reasons.items())
+        key = entry.key or "snapshot"
+        table.add_row(entry.table, key, entry.outcome, f"{entry.rows:,}", reasons)
+    out.print(table)
+    first = entries[0]
+    out.print(f"look at rows: flightline quarantine show {slug} {first.table} {first.key or ''}")
+    out.print(f"after a fix:  flightline quarantine replay {slug} {first.table} {first.key or ''}")
+
+
+def show_rows(slug: str, table: str, key: str, output: Path | None) -> None:
+    """`flightline quarantine show`: rows with their reasons, on the screen or in a file."""
+    platform = _platform(slug)
+    from ml.stages import quarantine
+
+    if table not in {one.name for one in platform.spec.tables if one.is_snapshot} and not key:
+        raise ConfigError(
+            f"no partition of {table} is named",
+            repair=f"see which there are: flightline quarantine list {slug}",
+        )
+    out = console()
+    if output:
+        rows = quarantine.save(platform, table, key or None, output)
+        out.print(f"wrote {rows:,} rows to {output}; mend them there, then:")
+        out.print(
+            f"flightline quarantine replay {slug} {table} {key} --rows {output}", markup=False
+        )
+        return
+    found = quarantine.rows(platform, table, key or None)
+    for row in found.head(_SHOWN_ROWS).iter_rows(named=True):
+        reasons = ", ".join(row.pop("reasons"))
+        out.print(f"[bold]{row.pop('outcome')}[/]  {reasons}")
+        values = "  ".join(f"{name}={value}" for name, value in row.items())
+        out.print(f"  {values}", markup=False, style="dim")
+    if len(found) > _SHOWN_ROWS:
+        out.print(f"… {len(found):,} in all; write them to a file with --output")
+
+
+def _platform(slug: str) -> Platform:
+    load_spec(slug)  # a typing error should not wait for the libraries below
+    from ml.adapters.connect import connect
+
+    return connect(slug, settings())

@@ -1,0 +1,1 @@
+"""What `ingest` and `quarantine` are made of: deliveries, their judgement, revisions, receipts."""

@@ -1,0 +1,156 @@
+"""Files with mended rows: written from the quarantine, changed by hand, and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from ml.core.errors import ConfigError, DataError
+from ml.core.ports import Platform
+from ml.core.spec import Table
+from ml.stages.intake.deliveries import partition_name
+from ml.stages.intake.judge import KEY, STOPPED_BY, conform, contracts
+
+_VERDICT = ("outcome", "reasons")
+_SEPARATOR = "; "
+
+
+def quarantined(platform: Platform, table: str, key: str | None) -> pl.DataFrame:
+    """The quarantined rows of a partition, with `outcome` and `reasons`."""
+    found = _frame(platform, "quarantine", table, key)
+    return found.drop(KEY) if key is None else found
+
+
+def was_stopped(platform: Platform, table: str, key: str | None) -> bool:
+    """Whether the quarantine holds a whole delivery: nothing of it is in the lake."""
+    return STOPPED_BY in platform.lake.metadata("quarantine", table, key)
+
+
+def _frame(platform: Platform, area: str, table: str, key: str | None) -> pl.DataFrame:
+    found = pl.from_arrow(platform.lake.read(area, table, [key]))
+    assert isinstance(found, pl.DataFrame)
+    return found
+
+
+def write(rows: pl.DataFrame, path: Path) -> None:
+    """Write rows to a .parquet or a .csv file.
+
+    Raises:
+        ConfigError: if it is neither, or cannot be written there.
+    """
+    suffix = _suffix(path)
+    try:
+        if suffix == ".parquet":
+            rows.write_parquet(path)
+        else:
+            joined = rows.with_columns(pl.col("reasons").list.join(_SEPARATOR))
+            joined.write_csv(path, quote_style="non_numeric")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error}", repair="choose another file") from error
+
+
+def _suffix(path: Path) -> str:
+    if path.suffix not in (".parquet", ".csv"):
+        raise ConfigError(f"unknown kind of file: {path}", expected="a .parquet or a .csv file")
+    return path.suffix
+
+
+def delivery(platform: Platform, table: Table, key: str | None, path: Path) -> pl.DataFrame:
+    """The rows of a partition after mending.
+
+    The file stands for the whole delivery if that was stopped. Otherwise its rows take the place
+    of the quarantined ones: of all, if it has as many; else of those with the same primary key,
+    and the others are judged as they are. All other rows are those that the lake has.
+
+    Raises:
+        ConfigError: if there is no such file.
+        DataError: if it cannot be read or has other columns; if the partition is not in the lake,
+            or has other rows with the same keys.
+    """
+    rows = _read(platform, table, key, path)
+    if was_stopped(platform, table.name, key):
+        return rows
+    if not platform.lake.metadata("raw", table.name, key):
+        raise DataError(
+            f"{partition_name(table.name, key)} is not in the lake, so there is nothing to mend",
+            repair=f"ingest it first: flightline ingest {platform.spec.slug} {key or '…'}",
+        )
+    contract = contracts(platform.spec.slug).get(table.name)
+    unique = contract.key if contract else ()
+    before = quarantined(platform, table.name, key).drop(_VERDICT)
+    left = before.clear() if len(before) == len(rows) else _without(before, rows, unique)
+    raw = _frame(platform, "raw", table.name, key).select(rows.columns)
+    # A row with a nulled cell is in both; a mended one is, too, if a replay was killed.
+    known = _without(_without(raw, before, unique), rows, raw.columns)
+    if taken := len(known) - len(_without(known, rows, unique)):
+        raise DataError(
+            f"{taken:,} rows of {path} have the keys of other rows of "
+            + partition_name(table.name, key),
+            expected="keys that no row of the lake has: nobody could say which one is right",
+            repair="mend their keys, or leave them out of the file",
+        )
+    return pl.concat([known, rows, left], how="diagonal_relaxed")
+
+
+def _without(rows: pl.DataFrame, others: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Rows that have no equal among the others."""
+    return rows.join(others, on=list(key), how="anti", nulls_equal=True) if key else rows
+
+
+def _read(platform: Platform, table: Table, key: str | None, path: Path) -> pl.DataFrame:
+    suffix = _suffix(path)
+    if not path.is_file():
+        raise ConfigError(
+            f"no file {path}",
+            repair=f"write it: flightline quarantine show {platform.spec.slug} {table.name} "
+            f"{key or ''} --output {path}",
+        )
+    try:
+        if suffix == ".parquet":
+            rows = pl.read_parquet(path)
+        else:
+            rows = _typed(platform, table, key, pl.read_csv(path, infer_schema=False))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            f"cannot read {path}: {error}",
+            expected=f"a {suffix} file as `flightline quarantine show --output` writes it",
+            repair="mend the file, or write it anew",
+        ) from error
+    rows = rows.drop(*_VERDICT, KEY, strict=False)
+    rows = rows if key is None else rows.with_columns(pl.lit(key).alias(KEY))
+    return _conforming(platform, table, path, rows)
+
+
+def _conforming(platform: Platform, table: Table, path: Path, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows in the contract's types; the quarantine stays as it is if that cannot be done."""
+    contract = contracts(platform.spec.slug).get(table.name)
+    if contract is None:
+        return rows
+    found, differences = conform(rows, contract, is_snapshot=table.is_snapshot)
+    if differences:
+        raise DataError(
+            f"{path} has another schema: " + "; ".join(differences),
+            expected=f"the columns of {contract.rows.__module__}.{contract.rows.__name__}",
+            repair="mend the file",
+        )
+    return found
+
+
+def _typed(platform: Platform, table: Table, key: str | None, rows: pl.DataFrame) -> pl.DataFrame:
+    """Texts of a CSV file in the types of the contract, or else of what was delivered."""
+    contract = contracts(platform.spec.slug).get(table.name)
+    types = contract.columns if contract else quarantined(platform, table.name, key).schema
+    return rows.with_columns(
+        _parsed(name, dtype) for name, dtype in types.items() if name in rows.columns
+    )
+
+
+def _parsed(name: str, dtype: pl.DataType) -> pl.Expr:
+    text = pl.col(name)
+    if isinstance(dtype, pl.Datetime):
+        return text.str.to_datetime(time_unit=dtype.time_unit, time_zone=dtype.time_zone)
+    if dtype == pl.Boolean:
+        return text.replace_strict({"true": True, "false": False}, return_dtype=pl.Boolean)
+    return text.cast(dtype)
