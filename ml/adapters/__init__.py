@@ -6,6 +6,8 @@ Importing this package settles what must be known before the libraries behind it
 import os
 import time
 
+import typeguard
+
 _BEFORE_IMPORTS = {
     "TZ": "UTC",  # Feast's SQLite store writes times as the process's zone reads them
     "OMP_WAIT_POLICY": "passive",  # spinning OpenMP threads cost ten times the CPU if it is busy
@@ -23,3 +25,8 @@ for _name in ("NO_PROXY", "no_proxy"):  # a company's proxy cannot see this mach
     os.environ[_name] = ",".join(filter(None, ["127.0.0.1,localhost", os.environ.get(_name)]))
 os.environ["TZ"] = "UTC"
 time.tzset()
+# Feast has its own functions compiled anew at each import to check their arguments: 3 of the 4 s
+# that the import takes, in every task and at every command.
+typeguard.typechecked = lambda target=None, **_: (  # type: ignore[assignment]  # it has overloads
+    target if target is not None else lambda it: it
+)

@@ -6,10 +6,12 @@ work on the machine would disturb the clock.
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -109,12 +111,23 @@ def _asof_join(platform: Platform, exports: Path) -> str:
     return f"select {', '.join(selected)} from events e {' '.join(joins)}"
 
 
-def online_write(
-    platform: Platform, partitions: Sequence[Partition], store: Path
-) -> tuple[float, float, int]:
-    """CPU seconds of a materialization and of the bare SQLite write of its rows, and the rows."""
-    materialize.run(platform, partitions=partitions[-1:])
-    feast = _cpu(lambda: materialize.run(platform, partitions=partitions))
+def _write_month(platform: Platform, partitions: Sequence[Partition]) -> None:
+    """Everything of 28 days, whether it is still of use or not: as many rows as a large store."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        store = platform.features._store  # type: ignore[attr-defined]  # the adapter's, for a size
+        store.materialize(partitions[-28].start, partitions[-1].end)
+
+
+def online_write(work: Callable[[], object], store: Path) -> tuple[float, float, int]:
+    """CPU seconds of a materialization and of the bare SQLite write of its rows, and the rows.
+
+    Args:
+        work: materializes into `store`, which is emptied first.
+    """
+    with sqlite3.connect(store) as connection:
+        for table in _tables(connection):
+            connection.execute(f'delete from "{table}"')  # our own file
+    feast = _cpu(work)
     with sqlite3.connect(store) as connection:
         tables = _dump(connection)
     rows = sum(len(values) for _, _, values in tables)
@@ -122,6 +135,11 @@ def online_write(
         numbers = iter(range(100))
         bare = _cpu(lambda: _write(Path(folder) / f"{next(numbers)}.sqlite", tables))
     return feast, bare, rows
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    found = connection.execute("select name from sqlite_master where type = 'table'")
+    return [row[0] for row in found]
 
 
 _Dump = list[tuple[list[str], str, list[Any]]]
@@ -147,7 +165,8 @@ def _write(path: Path, tables: _Dump) -> None:
         for statements, insert, rows in tables:
             for statement in statements:
                 connection.execute(statement)
-            connection.executemany(insert, rows)
+            if rows:
+                connection.executemany(insert, rows)
 
 
 def main() -> None:
@@ -170,8 +189,12 @@ def main() -> None:
         )
         feast, by_hand, events = training_set(whole, partitions, exports)
         told(f"training set of {events:,} events: Feast, ASOF join (CPU)", feast, by_hand, 1.2)
-        written, bare, rows = online_write(whole, partitions, store)
-        told(f"online store, {rows:,} values: materialize, SQLite (CPU)", written, bare, 3)
+        newest = partitions[-1:]
+        materialize.run(whole, partitions=newest)
+        day = online_write(lambda: materialize.run(whole, partitions=newest), store)
+        told(f"online store, a day, {day[2]:,} values: materialize, SQLite (CPU)", *day[:2], 3)
+        month = online_write(lambda: _write_month(whole, partitions), store)
+        told(f"online store, 28 days, {month[2]:,} values: the same", *month[:2], 3)
         late, early = late_over_early(growing, partitions)
         told("transform of a day: late, early in the history (CPU)", late, early, 1.2)
     out = console()
