@@ -8,17 +8,18 @@ Example:
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def training_set(slug: str, *, as_of: str = "") -> pd.DataFrame:
+def training_set(slug: str, *, as_of: str | date = "") -> pd.DataFrame:
     """What a model of `slug` trained as of this partition's start would see.
 
     Args:
-        as_of: partition key; default: the end of the newest ingested data.
+        as_of: partition key, or a date; default: the end of the newest ingested data.
 
     Returns:
         One row for each labelled event of the fit and select windows: `window`, the key, the
@@ -32,7 +33,7 @@ def training_set(slug: str, *, as_of: str = "") -> pd.DataFrame:
     from ml.stages.training_set import read_training_set
 
     with opened(slug) as platform:
-        time = platform.spec.as_of(as_of) if as_of else platform.data_time()
+        time = platform.spec.as_of(str(as_of)) if as_of else platform.data_time()
         return read_training_set(platform, platform.spec.windows(time))
 
 

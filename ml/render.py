@@ -51,7 +51,7 @@ def stage_run(ran: StageRun) -> RenderableType:
 def _result(plain: Mapping[str, Any]) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in plain.items():
-        if name in ("gates", "warnings") or value in ("", [], {}):
+        if name in ("gates", "warnings", "digests") or value in ("", [], {}):
             continue
         shown = f"{value:g} %" if name.endswith("_pct") else _short(value)
         table.add_row(f"  {name.removesuffix('_pct').replace('_', ' ')}", Text(shown))
@@ -135,14 +135,17 @@ def summary(found: Summary) -> RenderableType:
 
 
 def _stale(found: Summary) -> list[RenderableType]:
-    """A line for each reason, and the command that mends it."""
+    """What is missing or stale: a line for each reason, and the command that mends it."""
     lines: list[RenderableType] = []
+    if found.missing:
+        shown = ", ".join(found.missing[:5]) + (" …" if len(found.missing) > 5 else "")
+        lines.append(Text(f"not ingested: {shown}", style="yellow"))
     reasons = dict.fromkeys(one.reason for one in found.stale)
     for reason in reasons:
         keys = [one.partition.key for one in found.stale if one.reason == reason]
         stretch = keys[0] + (f" to {keys[-1]}" if len(keys) > 1 else "")
         lines.append(Text(f"stale: {len(keys)} partition(s), {stretch}: {reason}", style="yellow"))
-    if lines:
+    if reasons:
         lines.append(Text(f"  build them: flightline transform {found.slug} --stale"))
     return lines
 

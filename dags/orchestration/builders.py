@@ -52,7 +52,7 @@ def build_daily(slug: str, doc: str) -> DAG:
 
     @dag(
         schedule=timetable,  # without a start date: no run for the past when it is unpaused
-        params={"revision": _revision_param()},
+        params={"revision": _revision_param(empty="when the task starts")},
         **_common(spec, "daily", doc, "ingest", "transform", "materialize", "score"),
     )
     def partition_dag() -> None:
@@ -103,7 +103,7 @@ def build_history(slug: str, doc: str) -> DAG:
         params={
             "first": Param(spec.coverage.first, type="string", title="First partition key"),
             "last": Param(spec.coverage.last, type="string", title="Last partition key, included"),
-            "revision": _revision_param(),
+            "revision": _revision_param(empty="refuse rows that changed"),
         },
         **_common(spec, "history", doc, "ingest", "transform", "materialize", "score"),
     )
@@ -117,8 +117,9 @@ def build_history(slug: str, doc: str) -> DAG:
             return ran
 
         @task(outlets=[_asset(spec, "raw")])
-        def ingest_range(params: Any = None, ti: Any = None, outlet_events: Any = None) -> Any:
-            return run("ingest", "raw", params, outlet_events, revision=_revision(params, ti))
+        def ingest_range(params: Any = None, outlet_events: Any = None) -> Any:
+            # A range is often years old: when it changed cannot be guessed.
+            return run("ingest", "raw", params, outlet_events, revision=params["revision"] or "")
 
         @task(outlets=[_asset(spec, "features")])
         def transform_range(params: Any = None, outlet_events: Any = None) -> Any:
@@ -178,11 +179,11 @@ def build_retrain(slug: str, doc: str) -> DAG:
     return retrain_dag()
 
 
-def _revision_param() -> Param:
+def _revision_param(*, empty: str) -> Param:
     return Param(
         None,
         type=["null", "string"],
-        title="When this delivery became known, ISO 8601 with an offset; empty: now",
+        title=f"When this delivery became known, ISO 8601 with an offset; empty: {empty}",
         description="Matters only for rows that differ from those that are there already.",
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from ml.adapters.files import file_digest
-from ml.core.errors import DataError, TransientError
+from ml.adapters.dbt_code import code_digests
+from ml.adapters.files import replacing
+from ml.core.errors import ConfigError, DataError, TransientError
 from ml.core.partitions import Partition
 from ml.core.ports import BuildResult, Finding
 from ml.core.spec import UseCase
@@ -28,11 +30,17 @@ if TYPE_CHECKING:
 _LOCKED = "Could not set lock on file"
 
 
+_FULL = ("No space left", "File too large", "Could not write", "disk is full", "Out of disk")
 _SAMPLE_ROWS = 5
 
 
 def _messages(results: Any) -> str:
     return " ".join(str(r.message) for r in results or () if r.status in ("fail", "error"))
+
+
+def _results(result: Any) -> Any:
+    """What ran; some commands return something else."""
+    return result if hasattr(result, "results") else ()
 
 
 @dataclass(frozen=True)
@@ -72,22 +80,68 @@ class DuckDBWarehouse:
         window = ["--event-time-start", start, "--event-time-end", end]
         # Unit tests look at models, not at data: `make test` runs them.
         only = ["--exclude-resource-type", "unit_test"]
-        result = self.invoke(["--quiet", "--no-use-colors", "build", *window, *only])
-        if _LOCKED in f"{result.exception}" or _LOCKED in _messages(result.result):
-            raise self._busy()
-        if result.exception:
-            raise DataError(
-                f"dbt could not build {self.spec.slug}: {result.exception}",
-                repair=f"read {self.logs / 'dbt.log'}",
-            ) from result.exception
-        built: Any = result.result  # dbt types it for all of its commands together
-        found = self._findings(built)
-        if not result.success:
-            raise self._failure([one for one in found if one.status != "warn"])
+        with self._all_or_nothing():
+            result = self.invoke(["--quiet", "--no-use-colors", "build", *window, *only])
+            self._require_room_and_lock(f"{result.exception} {_messages(result.result)}")
+            if isinstance(result.exception, KeyboardInterrupt):
+                raise result.exception
+            if result.exception:
+                raise DataError(
+                    f"dbt could not build {self.spec.slug}: {result.exception}",
+                    repair=f"read {self.logs / 'dbt.log'}",
+                ) from result.exception
+            built: Any = result.result  # dbt types it for all of its commands together
+            found = self._findings(built)
+            if not result.success:
+                raise self._failure(found)
         return BuildResult(
             nodes={r.node.name: (str(r.status), float(r.execution_time)) for r in built},
             warnings=tuple(found),
         )
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Rows that fail their tests must not be there when the next partition is built.
+
+        A copy is made before; one that is still there is of a build that was killed.
+        """
+        copy = self.path.with_suffix(".before")
+        if self.path.exists():
+            # What a kill has left may be no database any more; then only the copy counts.
+            with suppress(DataError) if copy.exists() else nullcontext():
+                self._require_unlocked()
+        if copy.exists():
+            self._restore(copy)
+        if self.path.exists():
+            with replacing(copy) as temporary:
+                shutil.copyfile(self.path, temporary)
+        try:
+            yield
+        except BaseException:
+            self._restore(copy)
+            raise
+        copy.unlink(missing_ok=True)
+
+    def _restore(self, copy: Path) -> None:
+        self.path.with_suffix(".duckdb.wal").unlink(missing_ok=True)
+        if copy.exists():
+            copy.replace(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def _require_unlocked(self) -> None:
+        with self._connect():
+            pass
+
+    def _require_room_and_lock(self, text: str) -> None:
+        if _LOCKED in text:
+            raise self._busy()
+        if any(sign in text for sign in _FULL):
+            raise TransientError(
+                f"no room for the warehouse {self.path}",
+                expected="space for it and for a copy while it is built",
+                repair="free some space, then run this again; it is as it was before",
+            )
 
     def invoke(self, arguments: Sequence[str]) -> dbtRunnerResult:
         """Run dbt in this process on this use case's project, files and folders."""
@@ -104,11 +158,16 @@ class DuckDBWarehouse:
         finally:  # or the file stays locked in this process
             DuckDBConnectionManager.close_all_connections()
 
-    def command(self, arguments: Sequence[str]) -> bool:
+    def command(self, arguments: Sequence[str]) -> int:
+        if self.path.exists():
+            self._require_unlocked()
         result = self.invoke(arguments)
-        if _LOCKED in f"{result.exception}":
-            raise self._busy()
-        return bool(result.success)
+        self._require_room_and_lock(f"{result.exception} {_messages(_results(result.result))}")
+        if result.exception:
+            raise ConfigError(f"dbt: {result.exception}", repair="see: dbt --help") from (
+                result.exception
+            )
+        return 0 if result.success else 3
 
     def _findings(self, results: Sequence[Any]) -> list[Finding]:
         reported = [r for r in results if r.status in ("fail", "error", "warn")]
@@ -129,7 +188,8 @@ class DuckDBWarehouse:
             for r in reported
         ]
 
-    def _failure(self, failed: Sequence[Finding]) -> DataError:
+    def _failure(self, found: Sequence[Finding]) -> DataError:
+        failed = [one for one in found if one.status != "warn"]
         lines = ["dbt: " + "; ".join(map(str, failed))]
         for one in failed:
             lines += [f"  {one.test}: {_line(row)}" for row in one.sample]
@@ -137,7 +197,7 @@ class DuckDBWarehouse:
             "\n".join(lines),
             expected="every model builds and every test passes; what depends on them was not built",
             repair=f"read {self.logs / 'dbt.log'}, mend the data or the model, run transform again",
-            details=[dataclasses.asdict(one) for one in failed],
+            details=[dataclasses.asdict(one) for one in sorted(found, key=_warnings_last)],
         )
 
     def _busy(self) -> TransientError:
@@ -157,8 +217,7 @@ class DuckDBWarehouse:
         try:
             connection = duckdb.connect(str(self.path), read_only=True)
         except duckdb.IOException as error:
-            if _LOCKED in str(error):
-                raise self._busy() from error
+            self._require_room_and_lock(str(error))
             raise DataError(f"cannot open the warehouse: {error}") from error
         try:
             connection.execute("set TimeZone = 'UTC'")
@@ -177,15 +236,8 @@ class DuckDBWarehouse:
                 else:
                     yield from _by_time(connection, table, chunk)
 
-    def models(self) -> Mapping[str, str]:
-        project = self.settings.dbt_project
-        folders = [f"models/{self.spec.slug}", f"seeds/{self.spec.slug}", "macros"]
-        found = [path for folder in folders for path in sorted((project / folder).rglob("*"))]
-        return {
-            path.relative_to(project).as_posix(): file_digest(path)
-            for path in [*found, project / "dbt_project.yml"]
-            if path.suffix in (".sql", ".csv") or path.name == "dbt_project.yml"
-        }
+    def models(self, table: str = "") -> Mapping[str, str]:
+        return code_digests(self.settings.dbt_project, self.spec.slug, table)
 
 
 def _by_key(
@@ -228,6 +280,10 @@ def _sample(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[Mapping[
         )
     except duckdb.Error:
         return ()
+
+
+def _warnings_last(found: Finding) -> bool:
+    return found.status == "warn"
 
 
 def _line(row: Mapping[str, str]) -> str:

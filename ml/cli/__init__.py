@@ -6,12 +6,16 @@ import sys
 
 from rich.console import Console
 
-# isort: off  # importing them adds their commands, in the order in which help lists them
-from ml.cli import data, jobs, machine, stages  # noqa: F401
 from ml.cli.base import app
-
-# isort: on
 from ml.core.errors import FlightlineError
+
+# Importing them adds their commands, in the order in which help lists them.
+# isort: off
+from ml.cli import stages  # noqa: F401
+from ml.cli import data  # noqa: F401
+from ml.cli import jobs  # noqa: F401
+from ml.cli import machine  # noqa: F401
+# isort: on
 
 
 def main() -> None:

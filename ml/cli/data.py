@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ml.cli.base import DATA, AcceptAnomalies, AsOf, Json, Revision, Slug, app, run_and_tell
+from ml.core.errors import ConfigError
 
 quarantine = typer.Typer(
     help="What a contract kept out of the lake: list it, look at it, take it in after a fix.",
@@ -112,8 +113,13 @@ def dbt(context: typer.Context, slug: Slug) -> None:
     from ml.use_cases import load_spec
 
     load_spec(slug)
+    if not context.args:
+        raise ConfigError(
+            "no dbt command",
+            expected="one, such as: show, test, run, docs generate",
+            repair=f"flightline dbt {slug} test --select fct_labels",
+        )
     from ml.stages.runner import opened
 
     with opened(slug) as platform:
-        if not platform.warehouse.command(context.args):
-            raise typer.Exit(1)
+        raise typer.Exit(platform.warehouse.command(context.args))

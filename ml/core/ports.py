@@ -127,7 +127,9 @@ class Warehouse(Protocol):
         """Build and test the slice of these partitions.
 
         Raises:
-            DataError: naming the models and tests that failed, with a sample of the rows.
+            DataError: naming the models and tests that failed, with a sample of the rows; the
+                tables are as they were before.
+            TransientError: if another process has them open, or the disk is full.
         """
         ...
 
@@ -138,12 +140,23 @@ class Warehouse(Protocol):
         """
         ...
 
-    def command(self, arguments: Sequence[str]) -> bool:
-        """Run any command of the tool behind the tables; whether it succeeded."""
+    def command(self, arguments: Sequence[str]) -> int:
+        """Run any command of the tool behind the tables.
+
+        Returns:
+            0, or 3 if what it ran has failed.
+
+        Raises:
+            ConfigError: if it was called wrongly.
+        """
         ...
 
-    def models(self) -> Mapping[str, str]:
-        """SHA-256 of each file whose content decides what the tables hold, by its name."""
+    def models(self, table: str = "") -> Mapping[str, str]:
+        """SHA-256 of the code of each file that decides what the tables hold, by its name.
+
+        Args:
+            table: only what this table is made from.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ml.core.ports import Platform
 
 _SHOWN_ROWS = 20
+_SNAPSHOT = "snapshot"  # what the list says where there is no key
 
 
 def show_list(slug: str) -> None:
@@ -29,13 +30,17 @@ def show_list(slug: str) -> None:
         return
     table = Table("table", "partition", "outcome", "rows", "reasons", box=None)
     for entry in entries:
-        reasons = ", ".join(f"{name} {count}" for name, count in entry.reasons.items())
-        key = entry.key or "snapshot"
+        reasons = ", ".join(f"{_short(name)} {count}" for name, count in entry.reasons.items())
+        key = entry.key or _SNAPSHOT
         table.add_row(entry.table, key, entry.outcome, f"{entry.rows:,}", reasons)
     out.print(table)
-    first = entries[0]
-    out.print(f"look at rows: flightline quarantine show {slug} {first.table} {first.key or ''}")
-    out.print(f"after a fix:  flightline quarantine replay {slug} {first.table} {first.key or ''}")
+    which = " ".join(filter(None, (slug, entries[0].table, entries[0].key)))
+    out.print(f"look at rows: flightline quarantine show {which}")
+    out.print(f"after a fix:  flightline quarantine replay {which}")
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= 60 else reason[:59] + "…"
 
 
 def show_rows(slug: str, table: str, key: str, output: Path | None) -> None:
@@ -43,6 +48,7 @@ def show_rows(slug: str, table: str, key: str, output: Path | None) -> None:
     platform = _platform(slug)
     from ml.stages import quarantine
 
+    key = "" if key == _SNAPSHOT else key
     if table not in {one.name for one in platform.spec.tables if one.is_snapshot} and not key:
         raise ConfigError(
             f"no partition of {table} is named",
@@ -52,9 +58,8 @@ def show_rows(slug: str, table: str, key: str, output: Path | None) -> None:
     if output:
         rows = quarantine.save(platform, table, key or None, output)
         out.print(f"wrote {rows:,} rows to {output}; mend them there, then:")
-        out.print(
-            f"flightline quarantine replay {slug} {table} {key} --rows {output}", markup=False
-        )
+        which = " ".join(filter(None, (slug, table, key)))
+        out.print(f"flightline quarantine replay {which} --rows {output}", markup=False)
         return
     found = quarantine.rows(platform, table, key or None)
     for row in found.head(_SHOWN_ROWS).iter_rows(named=True):

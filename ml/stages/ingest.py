@@ -119,14 +119,16 @@ def _stop(platform: Platform, examined: Sequence[Examined]) -> DataError:
                     rows.to_arrow(),
                     {STOPPED_BY: rules},
                 )
-    return _error(platform.spec.slug, stops)
+    keys = sorted({key for one in examined for key in one.delivery.partition_keys})
+    return _error(platform.spec.slug, stops, keys)
 
 
-def _error(slug: str, stops: Sequence[Breach]) -> DataError:
+def _error(slug: str, stops: Sequence[Breach], keys: Sequence[str]) -> DataError:
     told = {stop.seen: stop.expected for stop in stops}  # one for a table is not one for each key
     more = f"; and {len(told) - _LISTED} more" if len(told) > _LISTED else ""
-    repair = f"look: flightline quarantine list {slug}; after a fix of the source or the contract "
-    repair += f"run this again, or: flightline quarantine replay {slug}"
+    stretch = " ".join(dict.fromkeys([*keys[:1], *keys[-1:]])) or "FIRST"
+    repair = f"look: flightline quarantine list {slug}; after a fix of the source or the contract: "
+    repair += f"flightline ingest {slug} {stretch}"
     if any(stop.is_anomaly for stop in stops):
         repair += "; if it is right as it is, add --accept-anomalies"
     return DataError(

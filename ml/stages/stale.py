@@ -12,7 +12,7 @@ from typing import Self
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
 
-_MODELS, _INPUTS = "flightline.models", "flightline.inputs"
+_MODELS, _RAW, _INPUTS = "flightline.models", "flightline.raw", "flightline.inputs"
 
 
 @dataclass(frozen=True)
@@ -21,21 +21,29 @@ class Stamp:
 
     Attributes:
         models: digest of each dbt file, by name.
-        inputs: SHA-256 over the raw partitions that its features read.
+        raw: digest of the partition's own raw files.
+        inputs: SHA-256 over `raw` and `models` of every partition that its features read, as they
+            were when those were built: the tables hold that, whatever was ingested since.
     """
 
     models: Mapping[str, str]
-    inputs: str
+    raw: str
+    inputs: str = ""
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> Self | None:
         """The stamp in a file's metadata, if it has one."""
-        if _MODELS not in metadata or _INPUTS not in metadata:
+        if not {_MODELS, _RAW, _INPUTS} <= metadata.keys():
             return None
-        return cls(json.loads(metadata[_MODELS]), metadata[_INPUTS])
+        return cls(json.loads(metadata[_MODELS]), metadata[_RAW], metadata[_INPUTS])
 
     def to_metadata(self) -> dict[str, str]:
-        return {_MODELS: json.dumps(dict(self.models), sort_keys=True), _INPUTS: self.inputs}
+        models = json.dumps(dict(self.models), sort_keys=True)
+        return {_MODELS: models, _RAW: self.raw, _INPUTS: self.inputs}
+
+    def is_of(self, models: Mapping[str, str]) -> bool:
+        """Whether these files, perhaps not all, were the same then."""
+        return all(self.models.get(name) == digest for name, digest in models.items())
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,31 @@ class Stale:
     reason: str
 
 
-def current_stamps(platform: Platform, partitions: Sequence[Partition]) -> dict[str, Stamp]:
-    """By key: what these partitions would be built from now."""
-    models = platform.warehouse.models()
-    digests = _raw_digests(platform)
-    return {p.key: Stamp(models, _inputs(platform, digests, p)) for p in partitions}
+def stored_stamp(platform: Platform, key: str) -> Stamp | None:
+    """The stamp of a partition that was built."""
+    return Stamp.of(platform.lake.metadata("marts", platform.spec.mart, key))
+
+
+def new_stamps(platform: Platform, partitions: Sequence[Partition]) -> dict[str, Stamp]:
+    """By key: the stamps that these partitions get if they are built now, in one run."""
+    spec, models = platform.spec, platform.warehouse.models()
+    own = {p.key: Stamp(models, _raw_digest(platform, p.key)) for p in partitions}
+    earliest = _earliest(platform, partitions[0]) if partitions else ""
+    before = {
+        key: stamp
+        for key in platform.lake.keys("marts", spec.mart)
+        if earliest <= key < partitions[-1].key
+        and key not in own
+        and (stamp := stored_stamp(platform, key))
+    }
+    known = {key: _identity(stamp) for key, stamp in sorted((before | own).items())}
+    keys = [*known]
+    inputs = {}
+    for p in partitions:
+        read = keys[bisect_left(keys, _earliest(platform, p)) : bisect_right(keys, p.key)]
+        text = "\n".join(f"{key}:{known[key]}" for key in read)
+        inputs[p.key] = sha256(text.encode()).hexdigest()
+    return {key: Stamp(models, stamp.raw, inputs[key]) for key, stamp in own.items()}
 
 
 def stale_partitions(platform: Platform) -> tuple[Stale, ...]:
@@ -64,9 +92,11 @@ def stale_partitions(platform: Platform) -> tuple[Stale, ...]:
     partitions = [spec.partition(key) for key in sorted(ingested)]
     built = set(platform.lake.keys("marts", spec.mart))
     found = []
-    for key, stamp in current_stamps(platform, partitions).items():
-        before = Stamp.of(platform.lake.metadata("marts", spec.mart, key)) if key in built else None
-        if reason := "not built yet" if key not in built else _difference(before, stamp):
+    for key, stamp in new_stamps(platform, partitions).items():
+        reason = "not built yet"
+        if key in built:
+            reason = _difference(stored_stamp(platform, key), stamp)
+        if reason:
             found.append(Stale(spec.partition(key), reason))
     return tuple(found)
 
@@ -78,22 +108,23 @@ def _difference(before: Stamp | None, now: Stamp) -> str:
     if changed := [name for name in names if before.models.get(name) != now.models.get(name)]:
         others = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         return f"changed: {changed[0]}{others}"
-    return "" if before.inputs == now.inputs else "raw data that it reads was ingested anew"
+    if before.raw != now.raw:
+        return "ingested anew"
+    return "" if before.inputs == now.inputs else "reads a day that was built or ingested anew"
 
 
-def _raw_digests(platform: Platform) -> dict[str, str]:
-    """Digest of the raw files of all tables, by partition key."""
-    found: dict[str, str] = {}
-    for table in platform.spec.tables:
-        if not table.is_snapshot:
-            for key in platform.lake.keys("raw", table.name):
-                digest = platform.lake.digest("raw", table.name, [key])
-                found[key] = f"{found.get(key, '')}{table.name}={digest};"
-    return found
+def _earliest(platform: Platform, partition: Partition) -> str:
+    """Key of the first partition that the features of this one read."""
+    spec = platform.spec
+    return spec.calendar.containing(partition.start - spec.features.lookback).key
 
 
-def _inputs(platform: Platform, digests: Mapping[str, str], partition: Partition) -> str:
-    spec, keys = platform.spec, sorted(digests)
-    earliest = spec.calendar.containing(partition.start - spec.features.lookback).key
-    read = keys[bisect_left(keys, earliest) : bisect_right(keys, partition.key)]
-    return sha256("\n".join(f"{key}:{digests[key]}" for key in read).encode()).hexdigest()
+def _raw_digest(platform: Platform, key: str) -> str:
+    tables = [table.name for table in platform.spec.tables if not table.is_snapshot]
+    digests = (f"{name}={platform.lake.digest('raw', name, [key])}" for name in tables)
+    return sha256(";".join(digests).encode()).hexdigest()
+
+
+def _identity(stamp: Stamp) -> str:
+    models = json.dumps(dict(stamp.models), sort_keys=True)
+    return f"{stamp.raw}:{sha256(models.encode()).hexdigest()}"

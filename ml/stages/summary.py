@@ -59,12 +59,14 @@ class Summary:
     """Everything above, for one use case, and the first partition that its source has.
 
     Attributes:
+        missing: partitions of the calendar between those that were ingested.
         stale: ingested partitions that should be built, with the reasons.
     """
 
     slug: str
     coverage_first: str
     tables: tuple[TableSummary, ...]
+    missing: tuple[str, ...]
     stale: tuple[Stale, ...]
     versions: tuple[VersionSummary, ...]
     release: Release | None
@@ -82,11 +84,21 @@ def run(platform: Platform, *, has_models: bool = True) -> Summary:
         slug=platform.spec.slug,
         coverage_first=platform.spec.coverage.first,
         tables=_tables(platform),
+        missing=_missing(platform),
         stale=stale_partitions(platform),
         versions=_versions(platform) if has_models else (),
         release=releases[-1] if releases else None,
         predictions=_predictions(platform, releases),
     )
+
+
+def _missing(platform: Platform) -> tuple[str, ...]:
+    table = next(t.name for t in platform.spec.tables if not t.is_snapshot)
+    keys = platform.lake.keys("raw", table)
+    if not keys:
+        return ()
+    all_keys = (p.key for p in platform.spec.calendar.between(keys[0], keys[-1]))
+    return tuple(key for key in all_keys if key not in set(keys))
 
 
 def _versions(platform: Platform) -> tuple[VersionSummary, ...]:

@@ -16,7 +16,7 @@ from ml.core.partitions import Partition
 from ml.core.ports import Platform
 from ml.stages.intake.receipts import Revision
 
-_CREATED = "created_at"
+_CREATED, _EVENT = "created_at", "event_at"
 
 
 def revision_times(
@@ -53,7 +53,8 @@ def with_superseded(
 
     A row whose value is the same keeps the time since when it was known. One that changed although
     no row of today's window was corrected (what was corrected has left the window) is known since
-    `known_at`. One that is no more gets a successor without values.
+    `known_at`. One that is no more gets a successor with the values of the row before it, which is
+    what a read finds now, or without values.
 
     Args:
         old: the last export of a feature table's partition, several versions of a row included.
@@ -63,9 +64,10 @@ def with_superseded(
     before, now = (_frame(rows).sort(*identity, _CREATED) for rows in (old, new))
     values = [name for name in now.columns if name not in (*identity, _CREATED)]
     newest = before.unique(identity, keep="last")
-    gone = newest.join(now, on=identity, how="anti", nulls_equal=True).with_columns(
-        pl.lit(None, dtype=now.schema[name]).alias(name) for name in values
-    )
+    keys = [name for name in identity if name != _EVENT]
+    gone = newest.join(now, on=identity, how="anti", nulls_equal=True).drop(values)
+    rest = now.drop(_CREATED).sort(_EVENT)
+    gone = gone.sort(_EVENT).join_asof(rest, on=_EVENT, by=keys, check_sortedness=False)
     now = pl.concat([now, gone.select(now.columns)])
     both = now.join(newest, on=identity, how="left", suffix=" old", nulls_equal=True)
     is_known = pl.col(f"{_CREATED} old").is_not_null()
@@ -83,7 +85,7 @@ def with_superseded(
     replaced = before.join(
         now.select(*identity, newer=_CREATED), on=identity, nulls_equal=True
     ).filter(pl.col(_CREATED) < pl.col("newer"))
-    versions = pl.concat([now, replaced.select(now.columns)]).sort("event_at", *now.columns)
+    versions = pl.concat([now, replaced.select(now.columns)]).sort(_EVENT, *now.columns)
     return versions.to_arrow().cast(new.schema)
 
 

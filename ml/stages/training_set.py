@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,11 +13,12 @@ import pandas as pd
 
 from ml.adapters.files import replacing
 from ml.core.digests import frame_digest
-from ml.core.errors import DataError
+from ml.core.errors import ConfigError, DataError
 from ml.core.ports import Platform
 from ml.core.problems import ProblemType
 from ml.core.windows import Windows
 from ml.stages.examples import model_columns, read_examples, with_label
+from ml.stages.stale import Stale, stale_partitions
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,27 @@ class FeaturesResult:
     Attributes:
         rows: by window.
         digest: SHA-256 of its content, the same that a training as of that time records.
+        warnings: what is stale in it.
     """
 
     path: str
     rows: dict[str, int]
     columns: tuple[str, ...]
     digest: str
+    warnings: tuple[str, ...] = ()
 
 
 def run(platform: Platform, *, as_of: datetime, output: Path) -> FeaturesResult:
-    """Write the training set as of a time to a Parquet file."""
-    found = read_training_set(platform, platform.spec.windows(as_of))
+    """Write the training set as of a time to a Parquet file.
+
+    Raises:
+        ConfigError: if it cannot be written there.
+    """
+    _require_writable(output)
+    windows = platform.spec.windows(as_of)
+    keys = {partition.key for partition in (*windows.fit, *windows.select)}
+    stale = [one for one in stale_partitions(platform) if one.partition.key in keys]
+    found = read_training_set(platform, windows)
     with replacing(output) as temporary:
         found.to_parquet(temporary, index=False)
     return FeaturesResult(
@@ -43,7 +56,26 @@ def run(platform: Platform, *, as_of: datetime, output: Path) -> FeaturesResult:
         rows={str(name): len(rows) for name, rows in found.groupby("window")},
         columns=tuple(model_columns(platform)),
         digest=frame_digest(found),
+        warnings=(_warning(platform.spec.slug, stale),) if stale else (),
     )
+
+
+def _warning(slug: str, stale: Sequence[Stale]) -> str:
+    keys = [one.partition.key for one in stale]
+    return (
+        f"{len(keys)} of its partitions are stale, {keys[0]} to {keys[-1]}: "
+        f"flightline transform {slug} --stale"
+    )
+
+
+def _require_writable(path: Path) -> None:
+    folder = path.resolve().parent
+    if path.suffix != ".parquet" or path.is_dir() or not folder.is_dir():
+        raise ConfigError(
+            f"cannot write {path}", expected="a .parquet file in a folder that exists"
+        )
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"cannot write {path}", expected="a folder that you may write to")
 
 
 def read_training_set(platform: Platform, windows: Windows) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from ml.core.errors import DataError
 from ml.core.partitions import Partition
 from ml.core.ports import Finding, Platform
-from ml.stages.stale import Stamp, current_stamps, stale_partitions
+from ml.stages.stale import Stamp, new_stamps, stale_partitions, stored_stamp
 from ml.stages.superseded import revision_times, with_superseded
 
 
@@ -80,10 +80,9 @@ class _Build:
 
     @classmethod
     def begin(cls, platform: Platform, partitions: Sequence[Partition]) -> Self:
-        mart, lake = platform.spec.mart, platform.lake
         return cls(
-            stamps=current_stamps(platform, partitions),
-            before={p.key: Stamp.of(lake.metadata("marts", mart, p.key)) for p in partitions},
+            stamps=new_stamps(platform, partitions),
+            before={p.key: stored_stamp(platform, p.key) for p in partitions},
             known_at=revision_times(platform, partitions),
         )
 
@@ -172,7 +171,7 @@ def _with_superseded(
     """
     known_at = build.known_at[partition.key]
     before = build.before.get(partition.key)
-    if known_at is None or before is None or before.models != build.stamps[partition.key].models:
+    if not (known_at and before and before.is_of(platform.warehouse.models(table))):
         return content
     old = platform.lake.read("features", table, [partition.key]).drop_columns(["partition_key"])
     identity = [*platform.features.keys(table), "event_at"]

@@ -58,8 +58,9 @@ def test_the_training_set_in_a_file_is_the_one_that_training_records(home: Path)
 def test_dbt_runs_on_the_files_of_the_use_case(home: Path) -> None:
     done = CliRunner().invoke(app, ["dbt", SLUG, "ls", "--select", "fct_labels"])
     assert done.exit_code == 0 and "flightline.marts.fct_labels" in done.output
-    failed = CliRunner().invoke(app, ["dbt", SLUG, "run-operation", "no_such_macro"])
-    assert failed.exit_code == 1
+    for wrong in (["frobnicate"], ["ls", "--bogus"], []):
+        refused = CliRunner().invoke(app, ["dbt", SLUG, *wrong])
+        assert isinstance(refused.exception, ConfigError), wrong
 
 
 def test_dbt_waits_for_nobody_silently(home: Path) -> None:
@@ -73,6 +74,12 @@ def test_transform_wants_a_range_or_what_is_stale(home: Path, arguments: list[st
     done = CliRunner().invoke(app, ["transform", SLUG, *arguments])
     assert isinstance(done.exception, ConfigError)
     assert "--stale" in str(done.exception)
+
+
+@pytest.mark.parametrize("name", ["set.csv", ".", "no/such/folder/set.parquet"])
+def test_a_training_set_that_cannot_be_written_is_told_at_once(home: Path, name: str) -> None:
+    call = ["features", SLUG, "--as-of", "2013-03-20", "-o", str(home.parent / name)]
+    assert isinstance(CliRunner().invoke(app, call).exception, ConfigError)
 
 
 def test_nothing_stale_is_nothing_to_do(home: Path) -> None:

@@ -16,12 +16,13 @@ from ml.core.ports import Platform
 from ml.core.spec import UseCase
 from ml.stages import ingest, transform
 from ml.stages.examples import read_examples
-from ml.stages.stale import stale_partitions
+from ml.stages.stale import Stamp, stale_partitions, stored_stamp
 from ml.use_cases import load_module
 
 pytestmark = pytest.mark.xdist_group("chain")
 CORRECTED_DAY = "2013-03-12"
 FLIGHT = "20130312-B6-20-JFK"
+ANEW = "reads a day that was built or ingested anew"
 REVISION = datetime(2013, 3, 14, 12, tzinfo=UTC)
 
 
@@ -54,6 +55,12 @@ def correct(monkeypatch: pytest.MonkeyPatch, delay: int = 500) -> None:
     monkeypatch.setattr(source, "read", corrected)
 
 
+def stored(platform: Platform) -> Stamp:
+    found = stored_stamp(platform, CORRECTED_DAY)
+    assert found
+    return found
+
+
 def reasons(platform: Platform) -> dict[str, str]:
     return {one.partition.key: one.reason for one in stale_partitions(platform)}
 
@@ -71,7 +78,8 @@ def test_a_correction_makes_the_days_stale_that_read_it(
     ingest.run(data, partitions=days, revision=REVISION)
     found = reasons(data)
     assert list(found) == [day.key for day in spec.partitions(CORRECTED_DAY, "2013-03-21")]
-    assert set(found.values()) == {"raw data that it reads was ingested anew"}
+    assert found.pop(CORRECTED_DAY) == "ingested anew"
+    assert set(found.values()) == {ANEW}
     results = transform.run_stale(data)
     assert [result.partitions for result in results] == [10]
     assert reasons(data) == {}
@@ -127,10 +135,36 @@ def test_a_day_that_comes_late_makes_the_days_after_it_stale(tmp_path: Path, spe
         transform.run(platform, partitions=[day])
     assert reasons(platform) == {}
     ingest.run(platform, partitions=[days[2]])
-    anew = "raw data that it reads was ingested anew"
-    assert reasons(platform) == {
-        "2013-02-03": "not built yet", "2013-02-04": anew, "2013-02-05": anew
-    }  # fmt: skip
+    after_it = {"2013-02-04": ANEW, "2013-02-05": ANEW}
+    assert reasons(platform) == {"2013-02-03": "not built yet", **after_it}
+
+
+def test_a_day_that_was_skipped_makes_the_days_after_it_stale(
+    tmp_path: Path, spec: UseCase
+) -> None:
+    """Ingested, but its transformation failed: the next day is built from tables without it."""
+    whole, platform = (platform_at(tmp_path / name, spec) for name in ("whole", "gap"))
+    days = spec.partitions("2013-02-01", "2013-02-04")
+    for one in (whole, platform):
+        ingest.run(one, partitions=days)
+    transform.run(whole, partitions=days)
+    transform.run(platform, partitions=days[:2])
+    transform.run(platform, partitions=days[3:])
+    assert reasons(platform) == {"2013-02-03": "not built yet", "2013-02-04": ANEW}
+    transform.run_stale(platform)
+    assert reasons(platform) == {}
+    for table in spec.features.tables:
+        assert platform.lake.digest("features", table) == whole.lake.digest("features", table)
+
+
+def test_a_correction_that_was_not_built_is_not_taken_for_built(
+    data: Platform, spec: UseCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later day that is built meanwhile read the old rows, whatever the lake has now."""
+    correct(monkeypatch)
+    ingest.run(data, partitions=spec.partitions(CORRECTED_DAY, CORRECTED_DAY), revision=REVISION)
+    transform.run(data, partitions=spec.partitions("2013-03-15", "2013-03-15"))
+    assert reasons(data)["2013-03-15"] == ANEW
 
 
 def test_another_model_makes_everything_stale_and_is_named(
@@ -142,10 +176,19 @@ def test_another_model_makes_everything_stale_and_is_named(
     assert reasons(data) == {}
     model = "models/flight_delay/marts/feat_origin_overdue.sql"
     path = repository / "dbt_project" / model
-    path.write_text(path.read_text() + "\n-- another rule\n")
+    text = path.read_text()
+    path.write_text(f"{{#- a note -#}}\n{text}\n\n-- another note\n")
+    assert reasons(data) == {}, "a comment changes nothing"
+    path.write_text(text.replace("[2, 6]", "[2, 7]"))
     found = reasons(data)
     assert set(found.values()) == {f"changed: {model}"}
     assert len(found) == 80
+    changed = {
+        table
+        for table in data.spec.features.tables
+        if not stored(data).is_of(data.warehouse.models(table))
+    }
+    assert changed == {"feat_origin_overdue"}, "what is made of other files is not touched"
 
 
 def test_a_kill_before_the_mart_leaves_the_day_unbuilt(data: Platform, spec: UseCase) -> None:

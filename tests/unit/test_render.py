@@ -63,7 +63,7 @@ EVIDENCE = {"release.evidence_sha256": "4f51a2b2469741" + "0" * 50}
 def shown_version(*aliases: str, **tags: str) -> list[str]:
     tags = {f"release.{name}": value for name, value in tags.items()} | EVIDENCE
     version = VersionSummary(ModelVersion(1, "run", tags, aliases), None)
-    found = Summary("toy", "2013-01-01", (), (), (version,), release=None, predictions=None)
+    found = Summary("toy", "2013-01-01", (), (), (), (version,), release=None, predictions=None)
     return text(summary(found)).splitlines()[-2:]
 
 
@@ -89,7 +89,7 @@ def test_an_accepted_version_waits_for_its_release() -> None:
 
 def test_a_table_without_rows_is_no_snapshot() -> None:
     tables = (TableSummary("events", 0, 0), TableSummary("things", 0, 0, is_snapshot=True))
-    found = Summary("toy", "2013-01-01", tables, (), (), release=None, predictions=None)
+    found = Summary("toy", "2013-01-01", tables, (), (), (), release=None, predictions=None)
     lines = text(summary(found)).splitlines()
     assert [line.split()[3] for line in lines[1:3]] == ["-", "snapshot"]
     assert lines[-1] == "no data yet: flightline ingest toy 2013-01-01"

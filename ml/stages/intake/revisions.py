@@ -91,7 +91,6 @@ def versions(
     before = {} if terms.replace else _revisions_before(platform, delivery)
     if not (terms.replace or table.is_snapshot):
         _require_known_past(platform, delivery, receipts, before)
-        _refuse_older(delivery, receipts, before, terms)
     compared = [
         key
         for key, past in before.items()
@@ -99,6 +98,9 @@ def versions(
     ]
     found = _compare(platform, delivery, parts, compared, key_columns)
     _require_revision(platform, delivery, found, terms)
+    if not table.is_snapshot:
+        differs = {key: before[key] for key, rows in found.items() if any(counts(rows).values())}
+        _refuse_older(delivery, receipts, differs, terms)
     return {
         key: _version(delivery, part, contents[key], before.get(key), found.get(key), terms)
         for key, part in parts.items()
@@ -150,7 +152,7 @@ def _refuse_older(
                 f"revision {terms.revision.isoformat()} of {delivery.name(key)} is older than "
                 f"{newest.isoformat()}, which the lake has",
                 expected="the same time or a later one: what came then is already known",
-                repair="check the time",
+                repair="check the time; if the one in the lake is wrong, add --replace and no time",
             )
 
 

@@ -18,9 +18,9 @@ SCHEMA = pa.schema(
 )
 
 
-def table(*rows: tuple[str, float | None, datetime]) -> pa.Table:
+def table(*rows: tuple[str, float | None, datetime], event_at: datetime = TICK) -> pa.Table:
     plain = [
-        {"key": key, "event_at": TICK, "value": value, "created_at": created}
+        {"key": key, "event_at": event_at, "value": value, "created_at": created}
         for key, value, created in rows
     ]
     return pa.Table.from_pylist(plain, schema=SCHEMA)
@@ -53,6 +53,14 @@ def test_a_row_of_the_same_value_is_as_old_as_it_was() -> None:
 def test_a_row_that_is_no_more_has_a_successor_without_values() -> None:
     found = merged(table(("a", 1, TICK), ("b", 3, TICK)), table(("b", 3, TICK)))
     assert versions(found) == {("a", 1, TICK), ("a", None, FIRST), ("b", 3, TICK)}
+
+
+def test_the_successor_of_a_row_that_is_no_more_does_not_hide_the_row_before_it() -> None:
+    earlier = TICK - timedelta(hours=1)
+    left = table(("a", 7, earlier), event_at=earlier)
+    found = merged(pa.concat_tables([left, table(("a", 1, TICK))]), left)
+    assert versions(found) == {("a", 7, earlier), ("a", 1, TICK), ("a", 7, FIRST)}
+    assert merged(found, left).equals(found)
 
 
 def test_a_row_that_comes_back_is_known_again_since_then() -> None:

@@ -55,6 +55,7 @@ select
     -- Never from the local time of landing: its date would be a guess, a flight may be a day late.
     scheduled_arrival_at + to_minutes(arrival_delay_min) as arrived_at,
     arrival_delay_min,
+    air_time_min,
     case
         when departure_delay_min is null then 'cancelled'
         when arrival_delay_min is null then 'diverted'

