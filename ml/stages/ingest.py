@@ -18,7 +18,7 @@ from ml.core.ports import Platform
 from ml.stages.intake.compare import FLAGS
 from ml.stages.intake.deliveries import HISTORY, Breach, Delivery, read
 from ml.stages.intake.examine import Examined, examine
-from ml.stages.intake.judge import NULLED, REJECTED, STOPPED_BY
+from ml.stages.intake.judge import NULLED, REJECTED, STOPPED, STOPPED_BY
 from ml.stages.intake.receipts import Receipt, Receipts
 from ml.stages.intake.revisions import Terms, Version, versions
 
@@ -104,7 +104,7 @@ def _receipts(platform: Platform, delivery: Delivery) -> Receipts:
 
 
 def _stop(platform: Platform, examined: Sequence[Examined]) -> DataError:
-    """Put what was stopped into the quarantine; the error says why."""
+    """Keep what was stopped beside the quarantine of what is in the lake; the error says why."""
     stops: list[Breach] = []
     for one in examined:
         for key, found in one.stops.items():
@@ -113,7 +113,7 @@ def _stop(platform: Platform, examined: Sequence[Examined]) -> DataError:
             if len(rows):
                 rules = ", ".join(stop.rule for stop in found)
                 platform.lake.write(
-                    "quarantine",
+                    STOPPED,
                     one.delivery.table.name,
                     key,
                     rows.to_arrow(),
@@ -164,6 +164,7 @@ def _write(
         )
         if not len(aside):
             lake.remove("quarantine", table, key)
+        lake.remove(STOPPED, table, key)
 
 
 def _result(

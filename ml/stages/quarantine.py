@@ -20,8 +20,10 @@ from ml.core.spec import Table
 from ml.stages import ingest
 from ml.stages.intake import mended
 from ml.stages.intake.deliveries import Delivery, partition_name, read
-from ml.stages.intake.judge import reason_counts
+from ml.stages.intake.judge import STOPPED, reason_counts
 from ml.stages.intake.revisions import Terms
+
+AREAS = ("quarantine", STOPPED)  # rows kept out of what is in the lake; whole deliveries
 
 
 @dataclass(frozen=True)
@@ -142,16 +144,20 @@ def replay(
 
 
 def _keys(platform: Platform, table: Table) -> tuple[str | None, ...]:
-    if not table.is_snapshot:
-        return platform.lake.keys("quarantine", table.name)
-    return (None,) if platform.lake.count("quarantine", table.name, None) else ()
+    """Partitions of which something was kept out: rows of them, or a whole delivery."""
+    lake = platform.lake
+    if table.is_snapshot:
+        return (None,) if any(lake.count(area, table.name, None) for area in AREAS) else ()
+    return tuple(sorted({key for area in AREAS for key in lake.keys(area, table.name)}))
 
 
 def _entries(platform: Platform, table: str, key: str | None) -> list[Entry]:
-    found = mended.quarantined(platform, table, key)
     entries = []
-    for (outcome,), part in found.group_by("outcome", maintain_order=True):
-        entries.append(Entry(table, key, str(outcome), len(part), reason_counts(part)))
+    for area in AREAS:
+        if platform.lake.count(area, table, key):
+            found = mended.frame(platform, area, table, key)
+            for (outcome,), part in found.group_by("outcome", maintain_order=True):
+                entries.append(Entry(table, key, str(outcome), len(part), reason_counts(part)))
     return entries
 
 

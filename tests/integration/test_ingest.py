@@ -129,7 +129,7 @@ def test_too_many_bad_rows_stop_the_partition_and_leave_the_lake_as_it_was(
     text = str(caught.value)
     assert "origin_is_in_new_york 20" in text and "leaves_new_york 1" in text and "2.0%" in text
     assert {t: empty.lake.digest("raw", t, [DAY]) for t in before} == before
-    outcomes = empty.lake.read("quarantine", "flights", [DAY]).to_pydict()["outcome"]
+    outcomes = empty.lake.read("stopped", "flights", [DAY]).to_pydict()["outcome"]
     assert outcomes.count("rejected") == 21 and outcomes.count("stopped") == 699
 
 
@@ -149,7 +149,7 @@ def test_one_bad_day_of_a_range_stops_the_whole_range(
     with pytest.raises(DataError, match="943 of 943 rows of flights 2013-01-02"):
         deliver(spoil, "2013-01-01", "2013-01-03")
     (left,) = files(tmp_path / "home")
-    assert "quarantine/flight_delay/flights/partition_key=2013-01-02" in left
+    assert "stopped/flight_delay/flights/partition_key=2013-01-02" in left
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_another_schema_is_refused_by_the_name_of_its_column(
         deliver(change)
     assert "flight_delay.contract.Flights" in told.value.expected
     assert empty.lake.digest("raw", "flights", [DAY]) == before["flights"]
-    kept = empty.lake.read("quarantine", "flights", [DAY]).to_pylist()
+    kept = empty.lake.read("stopped", "flights", [DAY]).to_pylist()
     assert len(kept) == 720 and {row["outcome"] for row in kept} == {"stopped"}
     assert "another schema" in kept[0]["reasons"][0]
 

@@ -129,6 +129,18 @@ def test_after_mending_the_rows_by_hand_too(
     assert files(tmp_path / "home") == never_bad
 
 
+def test_a_stop_leaves_the_quarantine_of_what_is_in_the_lake(
+    deliver: Source, empty: Platform
+) -> None:
+    deliver(bad(1))
+    before = listed(empty)
+    with pytest.raises(DataError, match="another schema"):
+        deliver(lambda rows: rows.rename({"dest": "destination"}))
+    assert before[0] in listed(empty) and len(listed(empty)) == 2
+    deliver(bad(1))
+    assert listed(empty) == before, "and what was stopped goes with the next good delivery"
+
+
 def test_a_replay_that_dies_at_any_write_is_mended_by_the_next(
     empty: Platform, tmp_path: Path, never_bad: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,11 +70,11 @@ def test_an_unusual_day_of_flights_is_stopped_unless_it_is_accepted(
         deliver(change, NEXT)
     assert "add --accept-anomalies" in caught.value.repair
     assert NEXT not in empty.lake.keys("raw", "weather"), "the partition is stopped as a whole"
-    stopped = empty.lake.read("quarantine", "flights", [NEXT]).to_pydict()["outcome"]
+    stopped = empty.lake.read("stopped", "flights", [NEXT]).to_pydict()["outcome"]
     assert set(stopped) == {"stopped"}
     found = deliver(change, NEXT, accept_anomalies=True)
     assert re.search(told, found.warnings[0]) and NEXT in empty.lake.keys("raw", "flights")
-    assert empty.lake.keys("quarantine", "flights") == ()
+    assert empty.lake.keys("stopped", "flights") == ()
 
 
 def test_an_unusual_day_of_weather_is_told(deliver: Source, empty: Platform) -> None:
@@ -103,8 +103,8 @@ def test_a_snapshot_that_shrinks_is_stopped(
     before = files(home)
     with pytest.raises(DataError, match=r"(?s)airlines has 7 rows.*8 to 32: .* replaces"):
         deliver(lambda rows: rows[:7], table="airlines")
-    kept = {name: digest for name, digest in files(home).items() if "quarantine" not in name}
-    assert kept == {name: digest for name, digest in before.items() if "quarantine" not in name}
+    kept = {name: digest for name, digest in files(home).items() if "/stopped/" not in name}
+    assert kept == before
     deliver(lambda rows: rows[:7], table="airlines", accept_anomalies=True)
     assert empty.lake.count("raw", "airlines", None) == 7
 

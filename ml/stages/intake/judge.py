@@ -15,7 +15,7 @@ from ml.use_cases.contracts import Contract
 
 KEY, ROW = "partition_key", "row_number"
 REJECTED, NULLED, STOPPED = "rejected", "nulled", "stopped"
-STOPPED_BY = "flightline.stopped_by"  # in the metadata of a quarantine file
+STOPPED_BY = "flightline.stopped_by"  # in the metadata of a delivery in the area `stopped`
 _TEXTS = pl.List(pl.String)
 
 

@@ -11,24 +11,29 @@ from ml.core.errors import ConfigError, DataError
 from ml.core.ports import Platform
 from ml.core.spec import Table
 from ml.stages.intake.deliveries import partition_name
-from ml.stages.intake.judge import KEY, STOPPED_BY, conform, contracts
+from ml.stages.intake.judge import KEY, STOPPED, STOPPED_BY, conform, contracts
 
 _VERDICT = ("outcome", "reasons")
 _SEPARATOR = "; "
 
 
 def quarantined(platform: Platform, table: str, key: str | None) -> pl.DataFrame:
-    """The quarantined rows of a partition, with `outcome` and `reasons`."""
-    found = _frame(platform, "quarantine", table, key)
+    """The rows of a delivery that was stopped, or else the quarantined rows of what is in the lake.
+
+    They have `outcome` and `reasons`.
+    """
+    area = STOPPED if was_stopped(platform, table, key) else "quarantine"
+    found = frame(platform, area, table, key)
     return found.drop(KEY) if key is None else found
 
 
 def was_stopped(platform: Platform, table: str, key: str | None) -> bool:
-    """Whether the quarantine holds a whole delivery: nothing of it is in the lake."""
-    return STOPPED_BY in platform.lake.metadata("quarantine", table, key)
+    """Whether a whole delivery waits: nothing of it is in the lake."""
+    return STOPPED_BY in platform.lake.metadata(STOPPED, table, key)
 
 
-def _frame(platform: Platform, area: str, table: str, key: str | None) -> pl.DataFrame:
+def frame(platform: Platform, area: str, table: str, key: str | None) -> pl.DataFrame:
+    """One partition of the lake."""
     found = pl.from_arrow(platform.lake.read(area, table, [key]))
     assert isinstance(found, pl.DataFrame)
     return found
@@ -81,7 +86,7 @@ def delivery(platform: Platform, table: Table, key: str | None, path: Path) -> p
     unique = contract.key if contract else ()
     before = quarantined(platform, table.name, key).drop(_VERDICT)
     left = before.clear() if len(before) == len(rows) else _without(before, rows, unique)
-    raw = _frame(platform, "raw", table.name, key).select(rows.columns)
+    raw = frame(platform, "raw", table.name, key).select(rows.columns)
     # A row with a nulled cell is in both; a mended one is, too, if a replay was killed.
     known = _without(_without(raw, before, unique), rows, raw.columns)
     if taken := len(known) - len(_without(known, rows, unique)):
