@@ -166,7 +166,7 @@ ALL = entities(
     ("EWR", "BOS", "AA", 2),
     ("JFK", "LAX", "BB", 1),
     ("OLD", "BOS", "", 0),
-    ("XXX", "YYY", "AA", -1),
+    ("QQQ", "ZZZ", "AA", -1),
 )
 
 
