@@ -68,6 +68,7 @@ format: setup ## format and mend what can be mended
 bench: setup ## ratios side by side in one run
 	@.venv/bin/python -m ml.local.bench
 	@.venv/bin/python -m ml.local.bench_data
+	@.venv/bin/python -m ml.local.bench_models
 
 docs: setup ## pages of all models, columns and their lineage
 	@for spec in ml/use_cases/*/spec.py; do \

@@ -51,3 +51,23 @@ def examples(slug: str, first: str, last: str = "") -> pd.DataFrame:
 
     with opened(slug) as platform:
         return read_examples(platform, platform.spec.partitions(first, last or first))
+
+
+def predictions(slug: str, first: str = "", last: str = "") -> pd.DataFrame:
+    """What was predicted for the events of these partitions, and what became of them.
+
+    Args:
+        first, last: partition keys, both included; default: the newest that was scored.
+
+    Returns:
+        One row for each prediction of the newest release that answered the partition: the mart's
+        columns, `score` and who gave it, each model's score, and the label where it is known.
+
+    Raises:
+        DataError: if there are no predictions, naming what there is.
+    """
+    from ml.adapters.connect import connect
+    from ml.settings import settings
+    from ml.stages.predictions import read_predictions
+
+    return read_predictions(connect(slug, settings()), first, last or first)

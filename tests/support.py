@@ -16,18 +16,18 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.core.partitions import Cadence
-from ml.core.ports import Platform
-from ml.core.problems import ProblemType
-from ml.core.spec import (
-    Coverage,
-    Features,
+from ml.core.plans import (
+    Criterion,
+    FloatRange,
     GatePlan,
-    Label,
     ModelPlan,
     ReleasePlan,
-    Table,
-    UseCase,
+    SearchPlan,
+    SegmentPlan,
 )
+from ml.core.ports import Platform
+from ml.core.problems import ProblemType
+from ml.core.spec import Coverage, Features, Label, Table, UseCase
 from ml.settings import Settings
 from ml.use_cases import load_spec
 
@@ -61,33 +61,45 @@ def small_spec(**changes: Any) -> UseCase:
         "select_partitions": 3,
         "holdout_partitions": 7,
         "model": ModelPlan(parameters={}, max_rounds=5, early_stopping_rounds=2),
-        "gates": GatePlan(minimum_skill=0.0, maximum_auc=0.9, margin=0.01, minimum_gain=0.001),
+        "gates": GatePlan(
+            criteria=(Criterion(metric="skill", minimum=0.0),), margin=0.01, minimum_gain=0.001
+        ),
         "release": ReleasePlan(canary_weight_bp=1000),
     }
     return UseCase(**fields | changes)
 
 
 def short_spec() -> UseCase:
-    """The reference use case with shorter windows and a smaller model: two trainings in 80 days.
+    """The reference use case with shorter windows and a smaller search: two trainings in 80 days.
 
-    The floor of the skill gate is lower too: 14 days of holdout give a wider interval than 28.
+    The gates are wider, too: 14 days of holdout give wider intervals than 28.
     """
     spec = load_spec(SLUG)
-    faster = {"min_data_in_leaf": 300, "learning_rate": 0.1}
-    return spec.model_copy(
-        update={
-            "select_partitions": 7,
-            "holdout_partitions": 14,
-            "model": spec.model.model_copy(
-                update={
-                    "parameters": {**spec.model.parameters, **faster},
-                    "max_rounds": 80,
-                    "early_stopping_rounds": 15,
-                }
-            ),
-            "gates": spec.gates.model_copy(update={"minimum_skill": 0.02, "replicates": 500}),
-        }
+    fixed = {**spec.model.parameters, "min_data_in_leaf": 300, "bagging_fraction": 0.7}
+    model = ModelPlan(
+        parameters={**fixed, "num_leaves": 31, "feature_fraction": 0.5, "lambda_l2": 10.0},
+        rule=spec.model.rule,
+        search=SearchPlan(space={"learning_rate": FloatRange(low=0.08, high=0.12)}, trials=2),
+        max_rounds=80,
+        early_stopping_rounds=15,
     )
+    gates = GatePlan(
+        criteria=(
+            Criterion(metric="auc", minimum=0.65),
+            Criterion(metric="skill", minimum=0.02),
+            Criterion(metric="auc", name="leak", too_good=0.85),
+            Criterion(metric="calibration_error", name="calibration", maximum=0.15),
+        ),
+        margin=spec.gates.margin,
+        minimum_gain=spec.gates.minimum_gain,
+        segments=SegmentPlan(minimum_rows=400, minimum_positives=30, maximum_loss_increase=0.1),
+        maximum_cost_increase=0.05,
+        maximum_latency_ratio=20.0,
+        minimum_label_coverage=0.98,
+        replicates=500,
+    )
+    changes = {"select_partitions": 7, "holdout_partitions": 14, "model": model, "gates": gates}
+    return spec.model_copy(update=changes)
 
 
 def forget_artifacts() -> None:
@@ -171,8 +183,8 @@ class Fakes:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    def load_model(self, run_id: str) -> Any:
-        return self._models.get(run_id) or self._real.load_model(run_id)
+    def load_model(self, run_id: str, **options: Any) -> Any:
+        return self._models.get(run_id) or self._real.load_model(run_id, **options)
 
 
 def with_model(platform: Platform, version: int, answer: Callable[..., Any]) -> Platform:

@@ -22,7 +22,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from ml.core.prediction_source import Source
 from ml.core.spec import UseCase
 from ml.use_cases import load_spec
-from orchestration import stages
+from orchestration import links, stages
 from orchestration.defaults import DAG_TIMEOUT, tags, task_defaults
 
 
@@ -158,25 +158,35 @@ def build_retrain(slug: str, doc: str) -> DAG:
     def retrain_dag() -> None:
         @task
         def train_candidate(
-            params: Any = None, triggering_asset_events: Any = None, dag_run: Any = None
+            params: Any = None,
+            triggering_asset_events: Any = None,
+            dag_run: Any = None,
+            ti: Any = None,
         ) -> Any:
             as_of = params["as_of"] or str(_requested(triggering_asset_events).get("as_of", ""))
             requested_by = f"airflow://{dag_run.dag_id}/{dag_run.run_id}"
-            return stages.run("train", slug, as_of=as_of, requested_by=requested_by)
+            ran = stages.run("train", slug, as_of=as_of, requested_by=requested_by)
+            links.push(ti, ran["links"])
+            return ran
 
         @task
-        def validate_candidate(trained: Any) -> Any:
+        def validate_candidate(trained: Any, ti: Any = None) -> Any:
+            links.push(ti, trained["links"])
             return stages.run("validate", slug, version=trained["result"]["version"])
 
         @task(outlets=[_asset(spec, "release")])
-        def promote_candidate(validated: Any, outlet_events: Any = None) -> Any:
+        def promote_candidate(validated: Any, outlet_events: Any = None, ti: Any = None) -> Any:
+            links.push(ti, validated["links"])
             ran = stages.run("promote", slug, version=validated["result"]["version"])
             outlet_events[_asset(spec, "release")].extra = ran["result"]
             return ran
 
         promote_candidate(validate_candidate(train_candidate()))
 
-    return retrain_dag()
+    made = retrain_dag()
+    for made_task in made.tasks:
+        made_task.operator_extra_links = links.LINKS
+    return made
 
 
 def _revision_param(*, empty: str) -> Param:

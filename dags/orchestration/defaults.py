@@ -38,6 +38,7 @@ def task_defaults(spec: UseCase) -> dict[str, Any]:
         "retry_delay": timedelta(seconds=10),
         "retry_policy": ONLY_TRANSIENT,
         "execution_timeout": TASK_TIMEOUT,
+        "show_return_value_in_logs": False,  # a stage tells its result in a table
         "pool": spec.names.pool,  # one slot: a DuckDB file has one writer
     }
 

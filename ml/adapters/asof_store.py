@@ -35,11 +35,22 @@ from feast.saved_dataset import SavedDatasetStorage
 
 
 class AsofDuckDBOfflineStoreConfig(DuckDBOfflineStoreConfig):
-    """Options under `offline_store` in feature_store.yaml; Feast finds the class by its name."""
+    """Options under `offline_store` in feature_store.yaml; Feast finds the class by its name.
+
+    Attributes:
+        known_at: whether the result tells of each view, in `known_at_column`, when the row that
+            was used became known: the later of its event time and its created time.
+    """
 
     type: str = "ml.adapters.asof_store.AsofDuckDBOfflineStore"
     threads: int = 2
     memory_limit: str = "1GB"
+    known_at: bool = False
+
+
+def known_at_column(view: str) -> str:
+    """What a view's column is called; no feature's full name begins like this."""
+    return f"__known_at_{view}"
 
 
 class AsofDuckDBOfflineStore(DuckDBOfflineStore):
@@ -90,6 +101,7 @@ class AsofDuckDBOfflineStore(DuckDBOfflineStore):
                 time=time,
                 window=(first, last),
                 known_then=filter_by_created_timestamp,
+                known_at=config.offline_store.known_at,
             )
             for view in feature_views
         ]
@@ -240,6 +252,7 @@ def _asof_sql(
     time: str,
     window: tuple[datetime, datetime],
     known_then: bool,
+    known_at: bool,
 ) -> str:
     """The features of one view for all events, in the events' order.
 
@@ -248,12 +261,14 @@ def _asof_sql(
         time: the events' time column.
         window: times of the first and the last event.
         known_then: a row counts from its created time on, not from its event time.
+        known_at: with the view's `known_at_column`.
     """
     keys = [column.name for column in view.entity_columns]
     fresh = f"e.{_name(time)} <= f.__at + {_interval(view.ttl)}" if view.ttl else "true"
+    shown = {**names, "__made_known": known_at_column(view.name)} if known_at else names
     columns = [
-        f"case when {fresh} then f.{_name(name)} end as {_name(shown)}"
-        for name, shown in names.items()
+        f"case when {fresh} then f.{_name(name)} end as {_name(alias)}"
+        for name, alias in shown.items()
     ]
     on = [f"e.{_name(key)} = f.{_name(key)}" for key in keys]
     rows = _rows_sql(view, list(names), keys, scan, window, known_then=known_then)
@@ -274,6 +289,8 @@ def _rows_sql(
 ) -> str:
     """Each row that is the answer for some time, with `__known`: from when on it is.
 
+    `__made_known` is when it could be known, also where created times do not count: or a store
+    that is asked without them would look as if it had not seen the future.
     In the order in which rows became known, a row is the answer if it is the best of those that
     became known with it, and its event time is not before that of any row known earlier.
     """
@@ -292,7 +309,8 @@ def _rows_sql(
     order = f"partition by {partition} order by {known}, {at} desc, {made} desc nulls last"
     before = f"max({at}) over ({order} rows between unbounded preceding and 1 preceding)"
     return (
-        f"select {', '.join(map(_name, [*keys, *features]))}, {at} as __at, {known} as __known"
+        f"select {', '.join(map(_name, [*keys, *features]))}, {at} as __at, {known} as __known,"
+        f" greatest({at}, {made}) as __made_known"
         f" from {scan} where {' and '.join(conditions)}"
         f" qualify lag({known}) over ({order}) is distinct from {known}"
         f" and {at} >= coalesce({before}, {at})"

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _ROW = "row_of_events"
+FEATURES_KNOWN_AT = "features_known_at"
+"""Of `historical`: when the newest feature row became known that an event's features are of."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,21 @@ class FeastFeatures:
         for row, name in zip(values, self.columns, strict=True):
             row[:] = found[name].cast("float64", safe=False).to_numpy()
         features = pd.DataFrame(values.T, events.index, list(self.columns), copy=False)
-        return pd.concat([events, features], axis=1, copy=False)
+        known_at = pd.Series(self._known_at(found), events.index, name=FEATURES_KNOWN_AT)
+        return pd.concat([events, features, known_at.dt.tz_localize("UTC")], axis=1, copy=False)
+
+    def _known_at(self, found: pa.Table) -> np.ndarray:
+        """When the newest of the rows that were used became known; shape (n,), UTC.
+
+        NaT where there was none, and everywhere if the store does not say.
+        """
+        from ml.adapters.asof_store import known_at_column
+
+        names = [known_at_column(view.name) for view in self._service.feature_view_projections]
+        if not set(names) <= set(found.column_names):
+            return np.full(len(found), np.datetime64("NaT", "us"))
+        newest: np.ndarray = np.fmax.reduce([found[name].to_numpy() for name in names])
+        return newest
 
     def _joined(self, questions: pd.DataFrame) -> pa.Table:
         """The features as known at `event_timestamp`, in the order of the questions."""

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ml.adapters.tracking import client, mlflow_errors
+from ml.adapters.mlflow_client import client, mlflow_errors
+from ml.adapters.tracking_notes import model_notes
+from ml.adapters.version_tags import pack, unpack
 from ml.core.errors import ConfigError, DataError, TransientError
-from ml.core.names import CANARY, CHAMPION
+from ml.core.names import CANARY, CHAMPION, PREVIOUS
 from ml.core.ports import ModelVersion
 from ml.core.release import Release
 from ml.core.spec import UseCase
@@ -42,10 +44,16 @@ class MlflowRegistry:
         return self.spec.names.registered_model
 
     def _ensure_model(self) -> None:
-        if not self._client.search_registered_models(f"name = '{self._name}'"):
-            self._client.create_registered_model(self._name, description=self.spec.description)
+        notes = model_notes(self.spec)
+        found = self._client.search_registered_models(f"name = '{self._name}'")
+        if not found:
+            self._client.create_registered_model(self._name, description=notes)
+        elif found[0].description != notes:
+            self._client.update_registered_model(self._name, description=notes)
 
-    def register(self, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+    def register(
+        self, run_id: str, tags: Mapping[str, str], *, description: str = ""
+    ) -> ModelVersion:
         with mlflow_errors(self.uri):
             self._ensure_model()
             query = f"name = '{self._name}' and run_id = '{run_id}'"
@@ -58,12 +66,17 @@ class MlflowRegistry:
                         self._name,
                         source=uri,
                         run_id=run_id,
-                        tags=dict(tags),
+                        tags=pack(tags, {}),
+                        description=description,
                         model_id=uri.removeprefix("models:/"),
                         await_creation_for=0,
                     )
                 ]
             return self._version(min(found, key=lambda version: int(version.version)))
+
+    def describe(self, version: int, description: str) -> None:
+        with mlflow_errors(self.uri):
+            self._client.update_model_version(self._name, str(version), description=description)
 
     def version(self, version: int) -> ModelVersion:
         for found in self.versions():
@@ -87,11 +100,12 @@ class MlflowRegistry:
     def _version(
         self, found: MlflowVersion, aliases: Mapping[str, str] | None = None
     ) -> ModelVersion:
-        url = f"{self.uri}/#/models/{self._name}/versions/{found.version}"
+        page = f"{self.uri}/#/models/{self._name}/versions/{found.version}"
+        url = f"{page}?workflowType=machine_learning"
         return ModelVersion(
             version=int(found.version),
             run_id=str(found.run_id),
-            tags=dict(found.tags),
+            tags=unpack(found.tags),
             aliases=tuple(
                 name for name, held in (aliases or {}).items() if int(held) == int(found.version)
             ),
@@ -104,7 +118,8 @@ class MlflowRegistry:
 
     def tag(self, version: int, tags: Mapping[str, str]) -> None:
         with mlflow_errors(self.uri):
-            for name, value in tags.items():
+            present = self._client.get_model_version(self._name, str(version)).tags
+            for name, value in pack(tags, present).items():
                 self._client.set_model_version_tag(self._name, str(version), name, value)
 
     def releases(self) -> tuple[Release, ...]:
@@ -133,9 +148,9 @@ class MlflowRegistry:
                     expected="one promotion at a time",
                     repair="run it again: it will see that release",
                 )
+            wanted = self._holders(release)
             self._client.set_registered_model_tag(self._name, name, text)
             self._client.set_registered_model_tag(self._name, _MANIFEST, text)
-            wanted = {CHAMPION: release.champion, CANARY: release.canary}
             present = self._aliases()
             for alias, version in wanted.items():
                 if version and present.get(alias) != str(version):
@@ -147,3 +162,23 @@ class MlflowRegistry:
                 traffic = f"{release.traffic_pct(version):g}"
                 status = {"release.status": alias, "release.traffic_pct": traffic}
                 self.tag(version, {**status, "release.revision": str(release.revision)})
+
+    def _holders(self, release: Release) -> dict[str, int | None]:
+        """The version of each alias; a previous one that somebody has deleted is left out.
+
+        Raises:
+            DataError: if a version that answers is deleted.
+        """
+        query = f"name = '{self._name}'"
+        registered = {int(found.version) for found in self._client.search_model_versions(query)}
+        for alias, version in ((CHAMPION, release.champion), (CANARY, release.canary)):
+            if version and version not in registered:
+                raise DataError(
+                    f"version {version} of {self._name} is not registered any more, and release "
+                    f"{release.revision} needs it as {alias}",
+                    expected="a version that nobody has deleted",
+                    repair="restore MLflow's database, or see what is left: "
+                    f"flightline status {self._name}",
+                )
+        previous = release.previous if release.previous in registered else None
+        return {CHAMPION: release.champion, CANARY: release.canary, PREVIOUS: previous}

@@ -8,10 +8,12 @@ from rich.console import Console
 
 from ml.cli.base import app
 from ml.core.errors import FlightlineError
+from ml.render import failed_gates
 
 # Importing them adds their commands, in the order in which help lists them.
 # isort: off
 from ml.cli import stages  # noqa: F401
+from ml.cli import models  # noqa: F401
 from ml.cli import data  # noqa: F401
 from ml.cli import jobs  # noqa: F401
 from ml.cli import machine  # noqa: F401
@@ -24,6 +26,8 @@ def main() -> None:
         app()
     except FlightlineError as error:
         _tell(error)
+        if table := failed_gates(error):
+            Console(stderr=True, highlight=False).print(table)
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be read: its text names the file
         _tell(error)

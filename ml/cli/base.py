@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-STAGES, DATA, JOBS, MACHINE = "Stages", "Data", "Jobs", "This machine"
+if TYPE_CHECKING:
+    from ml.stages.runner import StageRun
+
+STAGES, MODELS, DATA = "Stages", "Models", "Data"
+JOBS, MACHINE = "Jobs", "This machine"
 
 app = typer.Typer(
     name="flightline",
@@ -50,20 +58,39 @@ Replace = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
-def run_and_tell(stage: str, slug: str, as_json: bool, **values: object) -> None:
-    """Run a stage and print its result; exit code 4 if it rejected a candidate."""
+@contextmanager
+def _progress() -> Iterator[None]:
+    """What a stage says while it works goes to stderr: stdout is for the result."""
+    log, shown = logging.getLogger("flightline"), logging.StreamHandler(sys.stderr)
+    log.addHandler(shown)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(shown)
+
+
+def run_here(stage: str, slug: str, **values: object) -> StageRun:
+    """Run a stage on this machine's platform; its progress goes to stderr."""
     from ml.use_cases import load_spec
 
     load_spec(slug)  # a typing error should not wait for the libraries below
     from ml.local.tracking import with_server
-    from ml.render import console, stage_run
     from ml.settings import settings
 
     where = with_server(settings())
     from ml.stages.runner import Arguments, run_stage
 
     arguments = Arguments(**values)  # type: ignore[arg-type]  # checked by Typer
-    ran = run_stage(stage, slug, arguments, where=where)
+    with _progress():
+        return run_stage(stage, slug, arguments, where=where)
+
+
+def run_and_tell(stage: str, slug: str, as_json: bool, **values: object) -> None:
+    """Run a stage and print its result; exit code 4 if it rejected a candidate."""
+    ran = run_here(stage, slug, **values)
+    from ml.render import console, stage_run
+
     if as_json:
         print(json.dumps(ran.to_plain(), indent=2))
     else:

@@ -6,11 +6,16 @@ fails, astride is not enough data to say. Evidence that is missing or not a numb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ml.core.statistics import Estimate
+from ml.core.evidence import ContractEvidence, Evidence, SegmentEvidence
+from ml.core.metric_names import METRICS
+from ml.core.plans import Criterion, GatePlan, SegmentPlan
+from ml.core.statistics import MISSING, Estimate
 
 
 class Verdict(StrEnum):
@@ -53,12 +58,15 @@ MINIMUM_CLUSTERS = 7
 
 def _unusable(name: str, estimate: Estimate, threshold: str) -> GateResult | None:
     """The verdict where the evidence allows no other, else None."""
-    if not estimate.rows or not estimate.is_finite:
+    if not estimate.rows or not math.isfinite(estimate.value):
         reason = "the evidence is missing, empty or not a number"
         return GateResult(name, Verdict.INVALID, threshold, reason, estimate)
-    if estimate.clusters < MINIMUM_CLUSTERS:
+    if estimate.clusters < MINIMUM_CLUSTERS:  # its bounds may be no number, and mean nothing
         reason = f"{estimate.clusters} clusters, at least {MINIMUM_CLUSTERS} are needed"
         return GateResult(name, Verdict.INSUFFICIENT, threshold, reason, estimate)
+    if not estimate.is_finite:
+        reason = "its bounds are not numbers"
+        return GateResult(name, Verdict.INVALID, threshold, reason, estimate)
     return None
 
 
@@ -124,6 +132,186 @@ def better_gate(name: str, estimate: Estimate, *, margin: float, minimum_gain: f
     else:
         verdict, reason = Verdict.INSUFFICIENT, f"not shown to be better: {figures}"
     return GateResult(name, verdict, threshold, reason, estimate)
+
+
+def contract_gate(found: ContractEvidence, *, minimum_label_coverage: float) -> GateResult:
+    """Does the model see what it has learned from, and is the holdout's outcome known?
+
+    Labels that are late or lost make the evidence invalid; everything else is the model's fault.
+    """
+    expected = found.expected_labels
+    coverage = found.known_labels / expected if expected else float("nan")
+    estimate = Estimate(coverage, coverage, coverage, rows=expected, clusters=0)
+    faults = []
+    if found.recorded != found.found:
+        faults.append(
+            f"columns or categories are not those of the training: {found.found[:12] or 'none'}, "
+            f"recorded {found.recorded[:12] or 'none'}"
+        )
+    if found.missing_columns:
+        faults.append(f"the features lack {', '.join(found.missing_columns)}")
+    if found.late_features:
+        faults.append(f"{found.late_features} row(s) with a feature from after the decision")
+    verdict, reason = Verdict.PASS, f"as trained; {coverage:.2%} of the labels in time"
+    if faults:
+        verdict, reason = Verdict.FAIL, "; ".join(faults)
+    elif not coverage >= minimum_label_coverage:  # NaN, too
+        verdict = Verdict.INVALID
+        reason = f"{found.known_labels:,} of {expected:,} expected labels were known in time"
+    threshold = f"as trained, labels >= {minimum_label_coverage:.1%}"
+    return GateResult("contract", verdict, threshold, reason, estimate)
+
+
+def criterion_gate(criterion: Criterion, estimate: Estimate | None) -> GateResult:
+    """A bound on one metric; a metric that nobody computed is no reason to pass."""
+    higher_is_better = METRICS[criterion.metric].higher_is_better
+    is_floor = higher_is_better == (criterion.too_good is None)
+    limit = {"minimum" if is_floor else "maximum": criterion.bound}
+    gate = floor_gate if is_floor else ceiling_gate
+    found = gate(criterion.gate, estimate or MISSING, **limit)
+    threshold = f"{criterion.metric} {found.threshold}"
+    if estimate is None:
+        return replace(
+            found, threshold=threshold, reason=f"nobody computed the metric {criterion.metric}"
+        )
+    return replace(found, threshold=threshold)
+
+
+def segments_gate(
+    segments: Sequence[SegmentEvidence], plan: SegmentPlan, *, rows: int
+) -> GateResult:
+    """No evaluated segment may lose more than the plan allows.
+
+    All of them must pass, so each is judged at the full level (intersection-union test: Berger
+    1982, "Multiparameter hypothesis testing and acceptance sampling").
+    The estimate shown is the one with the highest upper bound.
+
+    Args:
+        rows: of the holdout; the evaluated segments of each column must cover most of them.
+    """
+    limit = plan.maximum_loss_increase
+    judged = [
+        one
+        for one in segments
+        if one.rows >= plan.minimum_rows and one.positives >= plan.minimum_positives
+    ]
+    results = [
+        ceiling_gate(f"{one.column} {one.value}", one.difference, maximum=limit) for one in judged
+    ]
+    worst = max((one.difference for one in judged), key=lambda d: d.upper, default=MISSING)
+    verdict, reason = _of_all(results)
+    if verdict is Verdict.PASS:
+        reason = f"{len(judged)} segments evaluated, {len(segments) - len(judged)} too small"
+        if thin := _thin(segments, judged, share=plan.minimum_coverage, rows=rows):
+            verdict = Verdict.INSUFFICIENT
+            reason = f"{reason}; the evaluated ones hold too few of the rows: {', '.join(thin)}"
+    return GateResult("segments", verdict, f"loss of each <= {limit:+g}", reason, worst)
+
+
+def _of_all(results: Sequence[GateResult]) -> tuple[Verdict, str]:
+    """The worst verdict, and the reasons of those that have it."""
+    for verdict in (Verdict.INVALID, Verdict.FAIL, Verdict.INSUFFICIENT):
+        if found := [f"{one.name}: {one.reason}" for one in results if one.verdict is verdict]:
+            return verdict, "; ".join(found)
+    return Verdict.PASS, ""
+
+
+def _thin(
+    segments: Sequence[SegmentEvidence],
+    judged: Sequence[SegmentEvidence],
+    *,
+    share: float,
+    rows: int,
+) -> list[str]:
+    """Columns whose evaluated segments hold less than this share of the rows."""
+    covered = Counter[str]()
+    for one in judged:
+        covered[one.column] += one.rows
+    columns = dict.fromkeys(one.column for one in segments) or {"none": None}
+    return [
+        f"{name} {covered[name] / rows:.0%}" for name in columns if covered[name] < share * rows
+    ]
+
+
+def cost_gate(estimate: Estimate, *, maximum: float, has_champion: bool) -> GateResult:
+    """Not dearer than the champion; the first model must be cheaper than no model at all."""
+    if has_champion:
+        found = ceiling_gate("cost", estimate, maximum=maximum)
+        return replace(found, threshold=f"cost over champion <= {maximum:+g}")
+    found = ceiling_gate("cost", estimate, maximum=0.0)
+    return replace(found, threshold="cost over always or never acting <= 0")
+
+
+def latency_gate(evidence: Evidence, *, maximum: float) -> GateResult:
+    """CPU time a row, as a ratio to the champion's: both were measured once, in training."""
+    mine, other = evidence.latency_us, evidence.opponent_latency_us
+    threshold = f"<= {maximum:g} times the champion's"
+    ratio = mine / other if mine and other else float("nan")
+    estimate = Estimate(ratio, ratio, ratio, rows=evidence.rows, clusters=0)
+    if ratio <= maximum:
+        verdict = Verdict.PASS
+    else:
+        verdict = Verdict.FAIL if ratio > maximum else Verdict.INVALID
+    reason = (
+        f"{mine:.1f} µs a row, the champion {other:.1f} µs"
+        if mine and other
+        else "the CPU time of one of the two was not measured"
+    )
+    return GateResult("latency", verdict, threshold, reason, estimate)
+
+
+def _contract(plan: GatePlan, found: Evidence) -> list[GateResult]:
+    return [contract_gate(found.contract, minimum_label_coverage=plan.minimum_label_coverage)]
+
+
+def _criteria(plan: GatePlan, found: Evidence) -> list[GateResult]:
+    return [criterion_gate(one, found.metrics.get(one.metric)) for one in plan.criteria]
+
+
+def _better(plan: GatePlan, found: Evidence) -> list[GateResult]:
+    if not found.has_champion:
+        return []
+    limits = {"margin": plan.margin, "minimum_gain": plan.minimum_gain}
+    result = better_gate("better", found.difference or MISSING, **limits)
+    if found.opponent_fault:  # no fair comparison is no reason to pass
+        return [replace(result, verdict=Verdict.INVALID, reason=found.opponent_fault)]
+    return [result]
+
+
+def _segments(plan: GatePlan, found: Evidence) -> list[GateResult]:
+    if plan.segments is None or found.opponent_fault:
+        return []
+    return [segments_gate(found.segments, plan.segments, rows=found.rows)]
+
+
+def _cost(plan: GatePlan, found: Evidence) -> list[GateResult]:
+    if plan.maximum_cost_increase is None or found.opponent_fault:
+        return []
+    estimate = found.cost_difference or MISSING
+    limit = plan.maximum_cost_increase
+    return [cost_gate(estimate, maximum=limit, has_champion=found.has_champion)]
+
+
+def _latency(plan: GatePlan, found: Evidence) -> list[GateResult]:
+    if plan.maximum_latency_ratio is None or not found.has_champion or found.opponent_fault:
+        return []
+    return [latency_gate(found, maximum=plan.maximum_latency_ratio)]
+
+
+GATES: dict[str, Callable[[GatePlan, Evidence], list[GateResult]]] = {
+    "contract": _contract,
+    "criteria": _criteria,
+    "better": _better,
+    "segments": _segments,
+    "cost": _cost,
+    "latency": _latency,
+}
+"""Every gate, in the order in which people read the verdicts."""
+
+
+def judge(plan: GatePlan, evidence: Evidence) -> tuple[GateResult, ...]:
+    """The verdict of each gate; the same plan and evidence give the same verdicts."""
+    return tuple(result for gate in GATES.values() for result in gate(plan, evidence))
 
 
 def decide(results: Sequence[GateResult]) -> Decision:

@@ -30,17 +30,3 @@ def row_loss(problem: ProblemType, label: Floats, prediction: Floats) -> Floats:
     # np.clip keeps NaN, so a NaN score stays visible as a NaN loss.
     loss: Floats = -np.log(np.clip(chosen, _CLIP, 1 - _CLIP))
     return loss
-
-
-def base_rate_prediction(problem: ProblemType, label: Floats) -> Floats:
-    """The constant that a model must beat, learned from the labels of the fit window.
-
-    Returns:
-        Shape (1,): the share of positives or the mean; shape (1, classes) for multiclass.
-
-    >>> base_rate_prediction(ProblemType.BINARY, np.array([0.0, 0.0, 0.0, 1.0]))
-    array([0.25])
-    """
-    if problem is ProblemType.MULTICLASS:
-        return (np.bincount(label.astype(int)) / len(label))[None, :]
-    return np.array([label.mean()])

@@ -12,6 +12,7 @@ SLUG_MAX_LENGTH = 40
 
 CHAMPION = "champion"
 CANARY = "canary"
+PREVIOUS = "previous"
 
 
 def check_slug(slug: str) -> str:

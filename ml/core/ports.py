@@ -196,7 +196,8 @@ class FeatureStore(Protocol):
 
         Of the rows with event time and created time at or before the decision the one with the
         newest event time counts, if it is not older than the view's time to live; a correction
-        that came later is not seen.
+        that came later is not seen. The last column, `features_known_at`, says when the newest
+        feature that was used became known, UTC; NaT where there was none or the store does not say.
 
         Raises:
             ConfigError: as `apply`; or if `events` lacks a join key.
@@ -238,9 +239,35 @@ class FeatureStore(Protocol):
 class Model(Protocol):
     """A loaded model."""
 
+    kind: str
+    """What it is: rule, logistic or lightgbm."""
+    columns: tuple[str, ...]
+    """What it reads; categorical columns hold text."""
+    contract_sha256: str
+    """Digest of columns, their order and the categories behind each code, 64 digits."""
+
     def predict(self, features: pd.DataFrame) -> np.ndarray:
-        """Probability of class 1 or value, shape (n,)."""
+        """Probability of class 1 or value, shape (n,).
+
+        Raises:
+            DataError: if a column is missing.
+        """
         ...
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the search.
+
+    Attributes:
+        loss: on the select window; None if it was given up early.
+    """
+
+    number: int
+    parameters: Mapping[str, Any]
+    rounds: int
+    seconds: float
+    loss: float | None
 
 
 @dataclass(frozen=True)
@@ -249,24 +276,39 @@ class TrainedRun:
 
     Attributes:
         identity: hash of data digest, code, spec and seed; the same identity is the same run.
+        seconds: how long it took until it was recorded.
+        description: Markdown for people.
         parameters, metrics, tags: as they appear in the tracking UI.
         curves: metric name to its value at each boosting round.
-        figures: file name to Matplotlib figure.
-        booster: the native model.
+        figures: path of the artifact to Matplotlib figure.
+        tables: path of the artifact to data frame.
+        documents: path of the artifact to text, such as the spec as JSON.
+        trials: of the search, recorded as nested runs.
+        dataset_rows: of the training set, by window.
+        dataset_columns: of the training set, name to type in words.
+        model: files of the model's folder, as `ml.adapters.model_files` writes them.
+        rule: the same for the rule, against which skill is measured.
         example: a few rows of features, to infer the signature from.
     """
 
     name: str
     identity: str
+    seconds: float
     description: str
     parameters: Mapping[str, Any]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     curves: Mapping[str, Sequence[float]]
     figures: Mapping[str, Any]
+    tables: Mapping[str, pd.DataFrame]
+    documents: Mapping[str, str]
+    trials: Sequence[Trial]
     dataset_address: str
     dataset_digest: str
-    booster: Any
+    dataset_rows: Mapping[str, int]
+    dataset_columns: Mapping[str, str]
+    model: Mapping[str, bytes]
+    rule: Mapping[str, bytes]
     example: pd.DataFrame
 
 
@@ -291,7 +333,8 @@ class Tracking(Protocol):
     def find(self, identity: str) -> str | None:
         """Id of the finished run with this identity whose model can still be loaded.
 
-        Stale unfinished runs are closed.
+        Stale unfinished runs are closed: every one of this identity that is open counts as stale,
+        which assumes one writer to a home, as the lock of the stages grants.
         """
         ...
 
@@ -300,9 +343,29 @@ class Tracking(Protocol):
         ...
 
     def log_validation(
-        self, run_id: str, evidence: Mapping[str, Any], metrics: Mapping[str, float]
+        self,
+        run_id: str,
+        evidence: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        *,
+        tables: Mapping[str, pd.DataFrame] | None = None,
+        figures: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add a validation's evidence to the run of its candidate."""
+        """Add a validation's evidence to the run of its candidate, replacing what was there.
+
+        Args:
+            evidence: everything that the verdicts rest on, and the verdicts, for JSON.
+            metrics: as they appear in the tracking UI.
+            tables, figures: path of the artifact to data frame and to Matplotlib figure.
+        """
+        ...
+
+    def document(self, run_id: str, path: str) -> str:
+        """Text of an artifact of a run.
+
+        Raises:
+            DataError: if the run has no such artifact.
+        """
         ...
 
     def tags(self, run_id: str) -> Mapping[str, str]:
@@ -317,11 +380,23 @@ class Tracking(Protocol):
         """What `log_validation` stored for the candidate of this run, if it was judged."""
         ...
 
-    def load_model(self, run_id: str) -> Model:
+    def load_model(self, run_id: str, *, any_contract: bool = False) -> Model:
         """The model of a run.
 
+        Args:
+            any_contract: also one whose contract is not the recorded one; for the validation,
+                whose gate says so.
+
         Raises:
-            DataError: if the stored file is not the one that was recorded.
+            DataError: if a stored file is gone or is not the one that was recorded.
+        """
+        ...
+
+    def load_rule(self, run_id: str) -> Model:
+        """The rule that the model of a run has to beat.
+
+        Raises:
+            DataError: as `load_model`.
         """
         ...
 
@@ -329,8 +404,14 @@ class Tracking(Protocol):
 class Registry(Protocol):
     """Registered versions and what is released; the full release process replaces it."""
 
-    def register(self, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+    def register(
+        self, run_id: str, tags: Mapping[str, str], *, description: str = ""
+    ) -> ModelVersion:
         """The version of this run, made if there is none yet."""
+        ...
+
+    def describe(self, version: int, description: str) -> None:
+        """Replace what a version says of itself; Markdown for people."""
         ...
 
     def version(self, version: int) -> ModelVersion:
@@ -354,7 +435,11 @@ class Registry(Protocol):
         ...
 
     def publish(self, release: Release) -> None:
-        """Put a revision in force; publishing the same one again repairs aliases and tags."""
+        """Put a revision in force; publishing the same one again repairs aliases and tags.
+
+        Raises:
+            DataError: if its champion or canary is not registered any more; nothing is written.
+        """
         ...
 
 

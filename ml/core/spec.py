@@ -6,32 +6,26 @@ Thresholds are written here once; gates, summaries and documents are made from i
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ml.core.errors import OutOfCoverage
 from ml.core.names import Names, check_slug
 from ml.core.partitions import Cadence, Partition, Partitions
+from ml.core.plans import CostModel, Frozen, GatePlan, ModelPlan, ReleasePlan, Share
 from ml.core.problems import ProblemType
 from ml.core.windows import Windows, training_windows
 
-Share = Annotated[float, Field(ge=0, le=1)]
-BasisPoints = Annotated[int, Field(ge=1, le=9_999)]
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Coverage(_Frozen):
+class Coverage(Frozen):
     """First and last partition key that the source can give."""
 
     first: str
     last: str
 
 
-class Volume(_Frozen):
+class Volume(Frozen):
     """How many rows a delivery should have, as a ratio to the source's own history.
 
     A partition is compared with the median of the partitions before it, a snapshot with the one
@@ -46,7 +40,7 @@ class Volume(_Frozen):
     blocks: bool = True
 
 
-class Freshness(_Frozen):
+class Freshness(Frozen):
     """How long before its end a partition's newest row may lie, against the source's history.
 
     Attributes:
@@ -60,7 +54,7 @@ class Freshness(_Frozen):
     blocks: bool = True
 
 
-class Table(_Frozen):
+class Table(Frozen):
     """A table of the source.
 
     Attributes:
@@ -74,7 +68,7 @@ class Table(_Frozen):
     freshness: Freshness | None = None
 
 
-class Label(_Frozen):
+class Label(Frozen):
     """What is predicted.
 
     Attributes:
@@ -82,6 +76,7 @@ class Label(_Frozen):
         column: of that table; 0 or 1, a class index, or a value.
         known_at: timestamp column of that table: when the row's outcome was known.
         maturity: how long after a partition's end its labels are complete.
+        expected: boolean column of that table, whether a row should get a label; empty: all rows.
         lookback_partitions: how many partitions before its own a transformation brings up to
             date: labels close later than features.
     """
@@ -90,10 +85,11 @@ class Label(_Frozen):
     column: str
     known_at: str
     maturity: timedelta
+    expected: str = ""
     lookback_partitions: int = Field(default=0, ge=0)
 
 
-class Features(_Frozen):
+class Features(Frozen):
     """What the model sees.
 
     Attributes:
@@ -101,50 +97,18 @@ class Features(_Frozen):
         tables: dbt models that are exported for Feast; each is a feature view of the same name.
         lookback: how far back the features of a partition read; what was ingested anew in that
             stretch makes the partition stale.
-        on_request: columns of the mart that whoever asks for a prediction already knows.
+        on_request: numbers in the mart that whoever asks for a prediction already knows.
+        categorical: the same for text; the model learns what its values mean.
     """
 
     service: str
     tables: tuple[str, ...]
     lookback: timedelta = Field(default=timedelta(0), ge=timedelta(0))
     on_request: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
 
 
-class ModelPlan(_Frozen):
-    """How the candidate is trained; parameters go to LightGBM unchanged."""
-
-    parameters: dict[str, float | int | str | bool]
-    max_rounds: int = Field(gt=0)
-    early_stopping_rounds: int = Field(gt=0)
-    seed: int = 7
-
-
-class GatePlan(_Frozen):
-    """Thresholds of the gates.
-
-    Attributes:
-        minimum_skill: share of the base rate's loss that the model must save.
-        maximum_auc: above it, the features must have seen the outcome (binary problems).
-        margin: see `ml.core.gates.better_gate`; in units of the loss.
-        minimum_gain: the same.
-        replicates: of the bootstrap over clusters.
-    """
-
-    minimum_skill: float
-    maximum_auc: Share
-    margin: float = Field(ge=0)
-    minimum_gain: float = Field(gt=0)
-    replicates: int = Field(default=2_000, ge=200)
-    seed: int = 7
-
-
-class ReleasePlan(_Frozen):
-    """How a new version gets its first traffic; weights in basis points."""
-
-    canary_weight_bp: BasisPoints
-
-
-class Schedules(_Frozen):
+class Schedules(Frozen):
     """Cron expressions in the use case's zone.
 
     Attributes:
@@ -155,7 +119,7 @@ class Schedules(_Frozen):
     retrain: str = "0 6 1 * *"
 
 
-class DemoPlan(_Frozen):
+class DemoPlan(Frozen):
     """The story that the demo plays on real data.
 
     Attributes:
@@ -169,7 +133,7 @@ class DemoPlan(_Frozen):
     single_runs: int = Field(gt=0)
 
 
-class UseCase(_Frozen):
+class UseCase(Frozen):
     """A prediction problem: everything the platform must know about it.
 
     Attributes:
@@ -179,6 +143,7 @@ class UseCase(_Frozen):
         key: column of the mart that identifies a row; also the routing key.
         decided_at: timestamp column of the mart, UTC: features are taken as of this instant.
         max_quarantine_share: more bad rows than this stop a partition.
+        segments: columns of the mart by whose values quality is looked at separately.
         select_partitions, holdout_partitions: lengths of the windows.
     """
 
@@ -202,6 +167,8 @@ class UseCase(_Frozen):
     features: Features
     select_partitions: int = Field(gt=0)
     holdout_partitions: int = Field(ge=7)
+    segments: tuple[str, ...] = ()
+    cost: CostModel | None = None
     model: ModelPlan
     gates: GatePlan
     release: ReleasePlan
@@ -212,7 +179,15 @@ class UseCase(_Frozen):
     def _consistent(self) -> Self:
         check_slug(self.slug)
         self.calendar.between(self.coverage.first, self.coverage.last)
+        self.gates.require_fitting(self.problem, has_cost=self.cost is not None)
+        if self.gates.segments and not self.segments:
+            raise ValueError("gates.segments without segments; expected columns of the mart")
         return self
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """Columns of the mart that quality and the rule are looked at by, each once."""
+        return tuple(dict.fromkeys((*self.segments, *self.model.rule.by)))
 
     @property
     def names(self) -> Names:

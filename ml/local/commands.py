@@ -14,7 +14,7 @@ from ml.core.errors import ConfigError
 from ml.local import supervisor
 from ml.local.doctor import Check, diagnose
 from ml.local.secrets import ENGINEER, load_secrets, secrets_file
-from ml.local.tracking import with_server
+from ml.local.tracking import pages, with_server
 from ml.render import colour, console
 from ml.settings import Settings, settings
 from ml.use_cases import available
@@ -59,7 +59,9 @@ def show_addresses(where: Settings) -> None:
     log_in = f"user {ENGINEER}  password {passwords[ENGINEER]}"
     out.print(f"Airflow  {found.airflow_url}  {log_in}", markup=False)
     experiments = "/#/experiments?workflowType=machine_learning"
-    out.print(f"MLflow   {found.mlflow_url}{experiments}", markup=False)
+    found_pages = pages(found.mlflow_url) or {"": f"{found.mlflow_url}{experiments}"}
+    for slug, page in found_pages.items():
+        out.print(f"MLflow   {page}  {slug}".rstrip(), markup=False, soft_wrap=True)
     others = ", ".join(user for user in passwords if user != ENGINEER)
     out.print(
         f"(log-in kept in {secrets_file(where)}, with that of {others}; readable by you only)",

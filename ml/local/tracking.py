@@ -1,13 +1,17 @@
-"""Which MLflow the stages of the command line talk to."""
+"""Which MLflow the stages of the command line talk to, and where its pages are."""
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+from urllib.request import ProxyHandler, build_opener
 
 from ml.local import supervisor
 from ml.local.ports import LOOPBACK, kept_ports
 from ml.local.readiness import answers
+from ml.use_cases import available
 
 if TYPE_CHECKING:
     from ml.settings import Settings
@@ -32,6 +36,28 @@ def with_server(where: Settings) -> Settings:
         return where
     _go_past_proxies()
     return where.model_copy(update={"tracking_uri": url})
+
+
+def pages(url: str) -> dict[str, str]:
+    """The page of each use case's candidates; those that were never trained have none yet.
+
+    Without its query the same page has no column with a metric.
+    """
+    from ml.adapters.tracking_views import page
+
+    found = {slug: _experiment_id(url, slug) for slug in available()}
+    return {slug: page(url, found_id) for slug, found_id in found.items() if found_id}
+
+
+def _experiment_id(url: str, name: str) -> str:
+    """Asked without MLflow's client, whose import takes longer than everything else here."""
+    asked = urlencode({"experiment_name": name})
+    address = f"{url}/api/2.0/mlflow/experiments/get-by-name?{asked}"
+    try:
+        with build_opener(ProxyHandler({})).open(address, timeout=_ANSWER_SECONDS) as answer:
+            return str(json.load(answer)["experiment"]["experiment_id"])
+    except (OSError, ValueError, LookupError):  # no such experiment, or no server
+        return ""
 
 
 def _go_past_proxies() -> None:

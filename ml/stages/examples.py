@@ -8,14 +8,22 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from ml.core.errors import DataError
+from ml.adapters.features import FEATURES_KNOWN_AT
+from ml.adapters.model_files import as_text
+from ml.core.errors import ConfigError, DataError
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
+from ml.core.spec import Label
+
+
+def number_columns(platform: Platform) -> list[str]:
+    """What the model sees as numbers, in its order."""
+    return [*platform.features.columns, *platform.spec.features.on_request]
 
 
 def model_columns(platform: Platform) -> list[str]:
-    """What the model sees, in its order; all numbers."""
-    return [*platform.features.columns, *platform.spec.features.on_request]
+    """What the model sees, in its order: numbers, then text."""
+    return [*number_columns(platform), *platform.spec.features.categorical]
 
 
 def _and_more(keys: Sequence[str]) -> str:
@@ -52,24 +60,62 @@ def read_examples(platform: Platform, partitions: Sequence[Partition]) -> pd.Dat
 
     Returns:
         One row for each event, in the order of `read_events`: key, partition_key, decision time,
-        the label and when it was known, the model's columns as float64 (NaN where unknown).
+        the label, when it was known and whether one is expected, `features_known_at` (when the
+        newest of the row's features became known), the columns by which quality is looked at, and
+        the model's. Numbers are float64, NaN where unknown; categories and groups are text, None
+        where unknown.
 
     Raises:
+        ConfigError: if the spec names a column that the mart or the labels do not have.
         DataError: if a partition was not transformed.
     """
-    spec, columns = platform.spec, model_columns(platform)
+    spec, numbers = platform.spec, number_columns(platform)
+    events = read_events(platform, partitions)
+    text = [name for name in (*spec.context, *spec.features.categorical) if name not in numbers]
+    _require_columns(events, [*spec.features.on_request, *text], spec.mart)
     # Labels come last: what looks features up never gets to see them.
-    frame = platform.features.historical(read_events(platform, partitions), spec.decided_at)
+    frame = platform.features.historical(events, spec.decided_at)
     labels = _read_labels(platform, partitions)
     frame = frame.merge(labels, on=spec.key, how="left", validate="one_to_one")
-    kept = [spec.key, "partition_key", spec.decided_at, spec.label.column, spec.label.known_at]
-    return frame[kept + columns].astype(dict.fromkeys(columns, "float64"))
+    frame[FEATURES_KNOWN_AT] = frame[FEATURES_KNOWN_AT].astype("datetime64[us, UTC]")
+    if spec.label.expected:  # of a row that the labels do not know, one is
+        frame[spec.label.expected] = frame[spec.label.expected].ne(False)
+    frame = frame.assign(**{name: as_text(frame[name]) for name in text})
+    kept = [
+        spec.key,
+        "partition_key",
+        spec.decided_at,
+        *_label_columns(spec.label),
+        FEATURES_KNOWN_AT,
+    ]
+    columns = dict.fromkeys([*kept, *spec.context, *model_columns(platform)])
+    return frame[list(columns)].astype(dict.fromkeys(numbers, "float64"))
+
+
+def _label_columns(label: Label) -> list[str]:
+    return [label.column, label.known_at, *([label.expected] if label.expected else [])]
+
+
+def _require_columns(frame: pd.DataFrame, wanted: Sequence[str], table: str) -> None:
+    if absent := [name for name in dict.fromkeys(wanted) if name not in frame.columns]:
+        raise ConfigError(
+            f"the table {table} has no column {', '.join(absent)}",
+            expected="every column that the spec names: "
+            "segments, model.rule.by, features.on_request, features.categorical, label",
+            repair=f"add it to the dbt model {table} and transform again, or mend the spec",
+        )
 
 
 def _read_labels(platform: Platform, partitions: Sequence[Partition]) -> pd.DataFrame:
     label, keys = platform.spec.label, [partition.key for partition in partitions]
     labels: pd.DataFrame = platform.lake.read("marts", label.table, keys).to_pandas()
-    return labels[[platform.spec.key, label.column, label.known_at]]
+    _require_columns(labels, _label_columns(label), label.table)
+    return labels[[platform.spec.key, *_label_columns(label)]]
+
+
+def group_values(examples: pd.DataFrame, column: str) -> np.ndarray:
+    """A column by which quality is looked at, as text; shape (n,), `unknown` where missing."""
+    return np.array([text or "unknown" for text in as_text(examples[column])], dtype=np.str_)
 
 
 def with_label(platform: Platform, examples: pd.DataFrame, *, known_by: datetime) -> pd.DataFrame:

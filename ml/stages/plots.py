@@ -1,30 +1,156 @@
-"""Pictures for people who would rather look than read."""
+"""Pictures for people who would rather look than read; each answers one question."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ml.core.losses import Floats
+from ml.core.plans import CostModel
+from ml.core.problems import ProblemType
+from ml.stages.drawing.binary import binary
+from ml.stages.drawing.canvas import (
+    MARK,
+    MODEL,
+    OBSERVED,
+    PALE,
+    REFERENCE,
+    Rows,
+    bars,
+    canvas,
+    legend_above,
+    rows_of_names,
+    thin,
+)
+from ml.stages.drawing.groups import by_group
+from ml.stages.drawing.regression import regression
+
+_MOST_FEATURES = 20
 
 
-def calibration(label: Floats, prediction: Floats, *, title: str, bins: int = 15) -> Figure:
-    """Mean label against mean prediction in bins of equal size, over the predictions' histogram.
+def evaluation(
+    problem: ProblemType,
+    label: Floats,
+    prediction: Floats,
+    *,
+    title: str,
+    folder: str = "plots",
+    groups: Mapping[str, NDArray[np.str_]] | None = None,
+    cost: CostModel | None = None,
+) -> dict[str, Figure]:
+    """How good predictions are, by path of the artifact.
+
+    Rows whose prediction is not a number are left out, and counted below the title. A picture that
+    needs two classes is left out where there is one; without any row, and for more than two
+    classes, there are no pictures.
 
     Args:
         label, prediction: shape (n,).
+        title: which rows these are, such as `select window, as of 2013-06-01`.
+        folder: where the pictures go.
+        groups: column to its value in each row, shape (n,).
+        cost: of a binary decision.
     """
-    order = np.argsort(prediction, kind="stable")
-    groups = np.array_split(order, bins)
-    predicted = np.array([prediction[group].mean() for group in groups])
-    observed = np.array([label[group].mean() for group in groups])
-    figure = Figure(figsize=(6, 6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
-    limits = [0.0, float(max(predicted.max(), observed.max())) * 1.05]
-    upper.plot(limits, limits, color="grey", linestyle="--", label="perfect")
-    upper.plot(predicted, observed, marker="o", label=f"{bins} bins of {len(groups[0]):,} rows")
-    upper.set(ylabel="observed", title=title)
-    upper.legend()
-    lower.hist(prediction, bins=50)
-    lower.set(xlabel="predicted", ylabel="rows")
+    if problem is ProblemType.MULTICLASS:
+        return {}
+    finite = np.isfinite(prediction) & np.isfinite(label)
+    if not finite.any():
+        return {}
+    counted = f"{finite.sum():,} rows"
+    if not finite.all():
+        counted = f"{finite.sum():,} of {len(label):,} rows, the others have no prediction"
+    rows = Rows(label[finite], prediction[finite], f"{title}  ·  {counted}")
+    drawn = binary(rows, cost) if problem is ProblemType.BINARY else regression(rows)
+    for name, values in (groups or {}).items():
+        drawn[f"by_{name}"] = by_group(problem, rows, name, np.asarray(values)[finite])
+    return {f"{folder}/{name}.png": figure for name, figure in drawn.items()}
+
+
+def learning_curve(curves: Mapping[str, Sequence[float]], *, best: int, loss_name: str) -> Figure:
+    """Loss by boosting round.
+
+    Args:
+        curves: name of the window to the loss after each round.
+        best: how many rounds the model keeps, from 1.
+    """
+    figure, (axis,) = canvas(
+        f"Learning curve: {best} rounds are kept",
+        "the model stops where the select window is best",
+        legend=True,
+    )
+    for (name, curve), colour in zip(curves.items(), (MODEL, OBSERVED, PALE), strict=False):
+        values = np.asarray(curve, dtype="float64")
+        axis.plot(*thin(np.arange(1.0, len(values) + 1), values), color=colour, label=name)
+    axis.axvline(best, color=MARK, linestyle=":", label=f"round {best}")
+    axis.set(xlabel="boosting round", ylabel=f"mean {loss_name.replace('_', ' ')}")
+    legend_above(axis, columns=len(curves) + 1)
+    return figure
+
+
+def importance(gain: Mapping[str, float], permutation: Mapping[str, tuple[float, float]]) -> Figure:
+    """What the model looks at, and what it would miss: the most important features by gain.
+
+    Args:
+        gain: of each feature, in any unit; drawn as a share of the whole.
+        permutation: of each feature that was shuffled: mean rise of the loss, and the standard
+            deviation over the repeats.
+    """
+    total = sum(gain.values()) or 1.0
+    names = sorted(gain, key=lambda name: -gain[name])[:_MOST_FEATURES]
+    figure, (left, right) = canvas(
+        "Importance: what the trees split on, and what shuffling a feature costs",
+        f"the first {len(names)} of {len(gain)} features by gain",
+        panels=2,
+        height=1.5 + 0.23 * len(names),
+        names=names,
+    )
+    bars(left, [gain[name] / total for name in names], colours=[MODEL] * len(names))
+    shuffled = [permutation.get(name, (0.0, 0.0)) for name in names]
+    bars(right, [mean for mean, _ in shuffled], colours=[OBSERVED] * len(names))
+    places = np.arange(len(names))
+    right.errorbar(
+        *([mean for mean, _ in shuffled], places),
+        xerr=[spread for _, spread in shuffled],
+        fmt="none",
+        ecolor=REFERENCE,
+    )
+    rows_of_names(left, names)
+    rows_of_names(right, names, labelled=False)
+    left.set(xlabel="share of the gain")
+    right.set(xlabel="rise of the loss when shuffled")
+    return figure
+
+
+def competitors(losses: Mapping[str, float], *, loss_name: str) -> Figure:
+    """Loss of each competitor on the same rows, the best first.
+
+    Args:
+        losses: name to mean loss.
+    """
+    names = sorted(losses, key=lambda name: losses[name])
+    best, worst = losses[names[0]], losses[names[-1]]
+    figure, (axis,) = canvas(
+        f"Competitors: {names[0]} is best, {1 - best / worst:.1%} under {names[-1]}",
+        "the same rows for all; lower is better",
+        height=1.7 + 0.42 * len(names),
+        names=names,
+    )
+    colours = [MODEL if name == names[0] else PALE for name in names]
+    bars(axis, [losses[name] for name in names], colours=colours)
+    rows_of_names(axis, names)
+    for place, name in enumerate(names):
+        axis.annotate(
+            f"{losses[name]:.4f}",
+            (losses[name], place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    axis.set(
+        xlabel=f"mean {loss_name.replace('_', ' ')} on the select window", xlim=(0, worst * 1.12)
+    )
     return figure

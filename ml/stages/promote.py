@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from ml.core.digests import json_digest
 from ml.core.errors import ConfigError, DataError, GateRejected
-from ml.core.gates import Decision
+from ml.core.evidence import Evidence
+from ml.core.gates import Decision, decide, judge
 from ml.core.names import CANARY, CHAMPION
+from ml.core.plans import GatePlan
 from ml.core.ports import ModelVersion, Platform
-from ml.core.release import Release, first_champion, opponent_of, start_canary
+from ml.core.release import (
+    ROLLED_BACK,
+    Release,
+    crown,
+    first_champion,
+    opponent_of,
+    standings,
+    start_canary,
+)
+from ml.stages.releasing import put_in_force
 
 
 @dataclass(frozen=True)
@@ -20,7 +32,7 @@ class PromoteResult:
 
     Attributes:
         alias: what the version holds: champion or canary.
-        replaces: the undecided canary that it took the place of.
+        replaces: the undecided canary, or the champion, that it took the place of.
         is_new: False if it held it already.
     """
 
@@ -33,11 +45,15 @@ class PromoteResult:
     is_new: bool
 
 
-def run(platform: Platform, *, version: int) -> PromoteResult:
+def run(platform: Platform, *, version: int, as_champion: bool = False) -> PromoteResult:
     """Release a version that passed its gates; promoting it again changes nothing.
 
+    Args:
+        as_champion: the version is the canary, and takes all the traffic.
+
     Raises:
-        ConfigError: if it was not validated, or was released and replaced before.
+        ConfigError: if it was not validated, was released and replaced or rolled back before, or
+            is to be champion and is not the canary.
         DataError: if it could not be judged.
         GateRejected: if it did not pass.
     """
@@ -45,23 +61,26 @@ def run(platform: Platform, *, version: int) -> PromoteResult:
     releases = platform.registry.releases()
     _require_accepted(platform, candidate, releases)
     current = releases[-1] if releases else None
-    release = _next_release(platform, candidate, releases, current)
-    platform.registry.publish(release)
-    # All of them, not only the last: a crash may have come between.
-    canaries = {old.canary for old in releases if old.canary}
-    for replaced in canaries - {release.champion, release.canary}:
-        platform.registry.tag(
-            replaced, {"release.status": "superseded", "release.traffic_pct": "0"}
-        )
+    if as_champion:
+        release = _crowned(platform, version, current)
+    else:
+        release = _next_release(platform, candidate, releases, current)
+    put_in_force(platform, release)
     return PromoteResult(
         version=version,
         alias=CHAMPION if version == release.champion else CANARY,
         traffic_pct=release.traffic_pct(version),
         revision=release.revision,
         in_force_from=release.in_force_from,
-        replaces=current.canary if current and current.canary != release.canary else None,
+        replaces=_replaced(current, release),
         is_new=release is not current,
     )
+
+
+def _replaced(before: Release | None, after: Release) -> int | None:
+    if before is None or before is after:
+        return None
+    return before.canary if after.canary else before.champion
 
 
 def _require_accepted(
@@ -71,9 +90,10 @@ def _require_accepted(
     tags, version, slug = candidate.tags, candidate.version, platform.spec.slug
     stored = dict(platform.tracking.evidence(candidate.run_id) or {})
     opponent = opponent_of(releases, version)
-    expected = {
+    expected: dict[str, Any] = {
         "decision": tags.get("release.decision"),
         "version": version,
+        "run_id": candidate.run_id,
         "model_sha256": tags.get("model.sha256"),
         "champion": opponent.champion if opponent else None,
     }
@@ -83,6 +103,14 @@ def _require_accepted(
         raise ConfigError(
             f"version {version} of {slug} has no verdict that holds now",
             expected="a validation against the present champion, whose evidence is unchanged",
+            repair=f"run: flightline validate {slug} {version}",
+        )
+    _require_repeatable(stored, version, slug)
+    was_released = any(version in (old.champion, old.canary) for old in releases)
+    if not was_released and GatePlan.model_validate(stored["plan"]) != platform.spec.gates:
+        raise ConfigError(
+            f"version {version} of {slug} was judged by other thresholds than the spec's",
+            expected="a validation by the gates that the spec states now",
             repair=f"run: flightline validate {slug} {version}",
         )
     if stored["decision"] == Decision.INVALID:
@@ -100,6 +128,46 @@ def _require_accepted(
         )
 
 
+def _require_repeatable(stored: Mapping[str, Any], version: int, slug: str) -> None:
+    """The verdicts must follow from the evidence by the plan that is stored with it."""
+    told = {gate["name"]: gate["verdict"] for gate in stored["gates"]}
+    try:
+        plan = GatePlan.model_validate(stored["plan"])
+        results = judge(plan, Evidence.from_plain(stored["facts"]))
+    except (KeyError, TypeError, ValueError) as error:  # of an older platform
+        raise ConfigError(
+            f"the evidence on version {version} of {slug} cannot be judged again: "
+            f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            expected="evidence in today's form",
+            repair=f"run: flightline validate {slug} {version}",
+        ) from error
+    again = {result.name: result.verdict.value for result in results}
+    if again != told or decide(results) != stored["decision"]:
+        names = sorted(n for n in {*told, *again} if told.get(n) != again.get(n))
+        wrong = [f"{n} {told.get(n, 'nothing')}, now {again.get(n, 'nothing')}" for n in names]
+        raise ConfigError(
+            f"the verdicts on version {version} of {slug} do not follow from their evidence: "
+            + ("; ".join(wrong) or f"decision {stored['decision']}"),
+            expected="the same verdicts from the same evidence",
+            repair=f"run: flightline validate {slug} {version}",
+        )
+
+
+def _crowned(platform: Platform, version: int, current: Release | None) -> Release:
+    """The next revision, in which the canary is the champion; the same if it is already."""
+    if current and version == current.champion:
+        return current  # publishing it again repairs what a crash left
+    if current is None or version != current.canary:
+        canary = current.canary if current else None
+        raise ConfigError(
+            f"version {version} is not the canary",
+            expected=f"version {canary}, the canary" if canary else "a canary; there is none",
+            repair=f"a version that was never released becomes the canary by: "
+            f"flightline promote {platform.spec.slug} {version}",
+        )
+    return crown(current, max(current.in_force_from, platform.data_time()))
+
+
 def _next_release(
     platform: Platform,
     candidate: ModelVersion,
@@ -112,11 +180,13 @@ def _next_release(
         return first_champion(platform.spec.slug, version, in_force_from)
     if version in (current.champion, current.canary):
         return current  # publishing it again repairs what a crash left
-    if any(version in (release.champion, release.canary) for release in releases):
+    if standing := standings(releases).get(version):
+        became = f"rolled back ({standing.reason})"
         raise ConfigError(
-            f"version {version} was released before and replaced",
+            f"version {version} was released before and "
+            + (became if standing.status == ROLLED_BACK else "replaced"),
             expected="a version that was never released",
-            repair="train a new candidate",
+            repair=f"train a new candidate: flightline train {platform.spec.slug}",
         )
     weight = platform.spec.release.canary_weight_bp
     # From now on in data time: partitions that were answered already keep their release.

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ml.adapters.connect import connect
 from ml.adapters.files import exclusive
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, TransientError
 from ml.core.ports import Platform
 from ml.core.prediction_source import Source
 from ml.settings import Settings, settings
@@ -22,6 +22,8 @@ from ml.stages import (
     materialize,
     promote,
     quarantine,
+    reproduce,
+    rollback,
     score,
     train,
     training_set,
@@ -29,6 +31,8 @@ from ml.stages import (
     validate,
 )
 from ml.stages.meter import Meter
+
+RUN_LINK, VERSION_LINK = "MLflow run", "Model version"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Arguments:
         first, last: partition keys, both included; `last` defaults to `first`.
         as_of: partition key; a training is as of its start. Default: data time.
         version: of the registered model.
+        as_champion: for `promote`: the canary takes all traffic.
+        reason, expect: for `rollback`: why, and the revision to leave.
         revision: when a delivery became known, ISO 8601 with an offset, for `ingest`.
         accept_anomalies: for `ingest`: unusual volume or freshness does not stop it.
         replace: for `ingest`: forget what the lake has of the range.
@@ -47,12 +53,17 @@ class Arguments:
         output: for `features`: the file to write.
         source: for `score`.
         requested_by: for the record of a training.
+        is_trial, settings: for `train`: an experiment, and what it changes, `key=value` each.
+        run_id: for `reproduce`.
     """
 
     first: str = ""
     last: str = ""
     as_of: str = ""
     version: int = 0
+    as_champion: bool = False
+    reason: str = ""
+    expect: int = 0
     revision: str = ""
     accept_anomalies: bool = False
     replace: bool = False
@@ -62,17 +73,25 @@ class Arguments:
     output: str = ""
     source: str = Source.SCORE.value
     requested_by: str = "command line"
+    is_trial: bool = False
+    settings: tuple[str, ...] = ()
+    run_id: str = ""
 
 
 @dataclass(frozen=True)
 class StageRun:
-    """A stage that ran: its result and what it cost."""
+    """A stage that ran: its result and what it cost.
+
+    Attributes:
+        links: pages of the run and of the version that it was about, if there is a server.
+    """
 
     stage: str
     result: Any
     seconds: float
     cpu_seconds: float
     peak_mib: float
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
         """Only what JSON knows, for the orchestrator's return value and for `--json`."""
@@ -140,7 +159,13 @@ def _as_of(platform: Platform, arguments: Arguments) -> datetime:
 
 def _train(platform: Platform, arguments: Arguments) -> train.TrainResult:
     as_of = _as_of(platform, arguments)
-    return train.run(platform, as_of=as_of, requested_by=arguments.requested_by)
+    return train.run(
+        platform,
+        as_of=as_of,
+        requested_by=arguments.requested_by,
+        settings=arguments.settings,
+        is_trial=arguments.is_trial,
+    )
 
 
 def _features(platform: Platform, arguments: Arguments) -> training_set.FeaturesResult:
@@ -155,8 +180,10 @@ _STAGES: Mapping[str, Callable[[Platform, Arguments], Any]] = {
     "features": _features,
     "materialize": lambda p, a: materialize.run(p, **_partitions(p, a)),
     "train": _train,
+    "reproduce": lambda p, a: reproduce.run(p, run_id=a.run_id),
     "validate": lambda p, a: validate.run(p, version=a.version),
-    "promote": lambda p, a: promote.run(p, version=a.version),
+    "promote": lambda p, a: promote.run(p, version=a.version, as_champion=a.as_champion),
+    "rollback": lambda p, a: rollback.run(p, reason=a.reason, expect=a.expect),
     "score": _score,
 }
 
@@ -178,9 +205,24 @@ def run_stage(
         FlightlineError: as the stage's own `run` says; `TransientError` if another stage of this
             use case is still running.
     """
-    with opened(slug, where, wait_seconds=wait_seconds) as platform, Meter() as meter:
-        result = _STAGES[stage](platform, arguments)
-    return StageRun(stage, result, meter.seconds, meter.cpu_seconds, meter.peak_mib)
+    with opened(slug, where, wait_seconds=wait_seconds) as platform:
+        with Meter() as meter:
+            result = _STAGES[stage](platform, arguments)
+        links = _links(platform, result)
+    return StageRun(stage, result, meter.seconds, meter.cpu_seconds, meter.peak_mib, links)
+
+
+def _links(platform: Platform, result: Any) -> dict[str, str]:
+    """Pages about a stage's version, or about its run."""
+    version, run_id = getattr(result, "version", None), getattr(result, "run_id", "")
+    pages: dict[str, str] = {}
+    with suppress(TransientError):  # if the server goes away now, the work is done all the same
+        if version:
+            found = platform.registry.version(version)
+            run_id, pages[VERSION_LINK] = found.run_id, found.url
+        if run_id:
+            pages[RUN_LINK] = platform.tracking.url(run_id)
+    return {name: url for name, url in pages.items() if url}
 
 
 @contextmanager

@@ -69,7 +69,9 @@ def run(platform: Platform, *, partitions: Sequence[Partition], source: Source) 
             table = f"revision={release.revision}"
             platform.lake.write("predictions", table, str(key), content)
             logs.append(log)
-    everything = pd.concat(logs) if logs else pd.DataFrame({"served": [], "score": []})
+    # Only what is summed up: columns that are empty in some logs have no common type.
+    answers = [log[["served", "score"]] for log in logs]
+    everything = pd.concat(answers) if logs else pd.DataFrame({"served": [], "score": []})
     return ScoreResult(
         partitions=len(answerable),
         rows={str(by): int(n) for by, n in everything["served"].value_counts().items()},
@@ -174,7 +176,8 @@ def _predict(
     return _Prediction(score, latency_us, error)
 
 
-def _features(row: Mapping[Hashable, float]) -> tuple[str, str, list[str]]:
-    values = {str(name): None if np.isnan(value) else float(value) for name, value in row.items()}
+def _features(row: Mapping[Hashable, float | str | None]) -> tuple[str, str, list[str]]:
+    # Of all that is not equal to itself there is only NaN.
+    values = {str(name): None if value != value else value for name, value in row.items()}
     text, digest = features_json(values)
     return text, digest, ["missing_features"] if None in values.values() else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from ml.core.spec import Table
 from ml.stages import quarantine
 from ml.stages.intake.judge import NULLED
 from ml.stages.stale import Stale, stale_partitions
+
+_NEWEST_VERSIONS = 4
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Summary:
     Attributes:
         missing: partitions of the calendar between those that were ingested.
         stale: ingested partitions that should be built, with the reasons.
+        versions: those with an alias and the newest ones.
+        older_versions: how many others there are.
     """
 
     slug: str
@@ -71,6 +75,7 @@ class Summary:
     versions: tuple[VersionSummary, ...]
     release: Release | None
     predictions: PredictionSummary | None
+    older_versions: int = 0
 
 
 def run(platform: Platform, *, has_models: bool = True) -> Summary:
@@ -80,16 +85,32 @@ def run(platform: Platform, *, has_models: bool = True) -> Summary:
         has_models: False where models have no store yet, which reading would make.
     """
     releases = platform.registry.releases() if has_models else ()
+    versions = platform.registry.versions() if has_models else ()
+    shown = worth_showing(versions)
     return Summary(
         slug=platform.spec.slug,
         coverage_first=platform.spec.coverage.first,
         tables=_tables(platform),
         missing=_missing(platform),
         stale=stale_partitions(platform),
-        versions=_versions(platform) if has_models else (),
+        versions=tuple(VersionSummary(v, _evidence(platform, v)) for v in shown),
         release=releases[-1] if releases else None,
         predictions=_predictions(platform, releases),
+        older_versions=len(versions) - len(shown),
     )
+
+
+def _evidence(platform: Platform, version: ModelVersion) -> Mapping[str, Any] | None:
+    """What it was judged by; none if that holds no longer, as a later validation broke off."""
+    found = platform.tracking.evidence(version.run_id)
+    holds = found and found.get("sha256") == version.tags.get("release.evidence_sha256")
+    return found if holds else None
+
+
+def worth_showing(versions: Sequence[ModelVersion]) -> tuple[ModelVersion, ...]:
+    """The newest, and those with an alias: a candidate a month is soon more than a screen holds."""
+    newest = versions[-_NEWEST_VERSIONS:]
+    return tuple(found for found in versions if found.aliases or found in newest)
 
 
 def _missing(platform: Platform) -> tuple[str, ...]:
@@ -99,13 +120,6 @@ def _missing(platform: Platform) -> tuple[str, ...]:
         return ()
     all_keys = (p.key for p in platform.spec.calendar.between(keys[0], keys[-1]))
     return tuple(key for key in all_keys if key not in set(keys))
-
-
-def _versions(platform: Platform) -> tuple[VersionSummary, ...]:
-    return tuple(
-        VersionSummary(version, platform.tracking.evidence(version.run_id))
-        for version in platform.registry.versions()
-    )
 
 
 def _tables(platform: Platform) -> tuple[TableSummary, ...]:

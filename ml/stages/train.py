@@ -1,44 +1,47 @@
-"""Train: a point-in-time training set, a model, a tracked run, a registered version."""
+"""Train: a point-in-time training set, three competitors, a tracked run, a registered version."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import lightgbm
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from ml.core.digests import frame_digest, json_digest
 from ml.core.errors import ConfigError
-from ml.core.losses import base_rate_prediction, row_loss
-from ml.core.ports import Platform, TrainedRun
-from ml.core.problems import ProblemType
-from ml.core.statistics import clustered_auc, clustered_ratio
-from ml.core.windows import Windows
-from ml.stages import plots
-from ml.stages.examples import label_values, model_columns
+from ml.core.ports import Platform
+from ml.stages.examples import model_columns
+from ml.stages.training.changes import changed_plan
+from ml.stages.training.contest import compete
+from ml.stages.training.material import Material
+from ml.stages.training.parameters import check_plan
+from ml.stages.training.record import TRAINING, Facts, Record
 from ml.stages.training_set import read_training_set
 
-_OBJECTIVE = {ProblemType.BINARY: "binary", ProblemType.REGRESSION: "regression"}
-# One thread, column-wise, fixed seed and row order: the same data gives the same bytes.
-_REPRODUCIBLE = {"deterministic": True, "force_col_wise": True, "num_threads": 1, "verbose": -1}
 # What a version repeats of its run: validation and promotion need no more than these.
 _VERSION_TAGS = (
-    *("as_of", "window.select", "window.holdout", "base_rate"),
-    *("dataset.sha256", "run.identity", "model.sha256", "git.commit"),
+    *("as_of", "window.select", "window.holdout", "feature_service", "latency_us"),
+    *("model.kind", "model.sha256", "contract.sha256", "dataset.sha256", "spec.sha256"),
+    *("run.identity", "git.commit", "requested_by"),
 )
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A candidate.
+    """A candidate, or an experiment.
 
     Attributes:
-        is_new: False if the same data, code, spec and seed had been trained before.
+        version: of the registered model; 0 for an experiment, which is never registered.
+        is_new: False if the same data, code and spec had been trained before.
+        chosen: the competitor that goes on.
+        losses: on the select window, by competitor, the best first.
+        trials: how many points the search tried.
         dataset_digest: SHA-256 of the training set's content.
         model_digest: SHA-256 of the model file.
     """
@@ -46,6 +49,9 @@ class TrainResult:
     version: int
     run_id: str
     is_new: bool
+    chosen: str
+    losses: Mapping[str, float]
+    trials: int
     identity: str
     rows: int
     dataset_digest: str
@@ -53,48 +59,80 @@ class TrainResult:
     url: str
 
 
-def run(platform: Platform, *, as_of: datetime, requested_by: str = "command line") -> TrainResult:
-    """Train a candidate from what was known at `as_of`, and register it.
+def run(
+    platform: Platform,
+    *,
+    as_of: datetime,
+    requested_by: str = "command line",
+    settings: Sequence[str] = (),
+    is_trial: bool = False,
+) -> TrainResult:
+    """Train competitors from what was known at `as_of`, record the best, and register it.
 
     The holdout is not read here: `validate` reads it, once.
-    The same data, code, spec and seed find the finished run again.
+    The same data, code and spec find the finished run again.
 
     Args:
         requested_by: who or what asked for it, for the run's record.
+        settings: `key=value`, what an experiment changes of the spec's model.
+        is_trial: an experiment: recorded, never registered.
 
     Raises:
-        ConfigError: if there is not enough closed data before `as_of`.
+        ConfigError: if there is not enough closed data before `as_of`, or LightGBM does not know a
+            parameter, or refuses it.
         DataError: if a window has fewer than two classes.
+        TransientError: if the tracking store is away; nothing is registered then.
     """
-    platform.tracking.ping()
+    began = time.perf_counter()
+    platform = _changed(platform, settings, is_trial=is_trial)
+    check_plan(platform.spec.problem, platform.spec.model)
     windows = platform.spec.windows(as_of)
+    platform.tracking.ping()
     examples = read_training_set(platform, windows)
     digest = frame_digest(examples)
-    identity = json_digest(
-        {
-            "data": digest,
-            "code": platform.code_digest,
-            "spec": platform.spec.model_dump(mode="json"),
-        }
-    )
+    identity = _identity(platform, digest, is_trial=is_trial)
     run_id = platform.tracking.find(identity)
     is_new = run_id is None
     if run_id is None:
         address = _store(platform, examples, digest)
-        trained = _train(platform, windows, examples, identity, digest, address, requested_by)
-        run_id = platform.tracking.log_training(trained)
+        facts = Facts(windows, identity, began, digest, address, is_trial, requested_by)
+        run_id = _train(platform, facts, examples)
+    training = json.loads(platform.tracking.document(run_id, TRAINING))
     tags = platform.tracking.tags(run_id)
-    version = platform.registry.register(run_id, {name: tags[name] for name in _VERSION_TAGS})
     return TrainResult(
-        version=version.version,
+        version=0 if is_trial else _register(platform, run_id, tags, training),
         run_id=run_id,
         is_new=is_new,
+        chosen=training["chosen"],
+        losses=training["losses"],
+        trials=training["trials"],
         identity=identity,
         rows=len(examples),
         dataset_digest=digest,
         model_digest=tags["model.sha256"],
         url=platform.tracking.url(run_id),
     )
+
+
+def _changed(platform: Platform, settings: Sequence[str], *, is_trial: bool) -> Platform:
+    if not settings:
+        return platform
+    slug = platform.spec.slug
+    if not is_trial:
+        raise ConfigError(
+            f"--set {settings[0]} without --trial",
+            expected="candidates that are trained as the spec says",
+            repair="add --trial for an experiment; a change that should last goes to `model` in "
+            f"ml/use_cases/{slug}/spec.py",
+        )
+    model = changed_plan(platform.spec.model, settings)
+    return dataclasses.replace(platform, spec=platform.spec.model_copy(update={"model": model}))
+
+
+def _identity(platform: Platform, digest: str, *, is_trial: bool) -> str:
+    spec = platform.spec.model_dump(mode="json")
+    trial = {"trial": True} if is_trial else {}
+    return json_digest({"data": digest, "code": platform.code_digest, "spec": spec, **trial})
 
 
 def _store(platform: Platform, examples: pd.DataFrame, digest: str) -> str:
@@ -105,109 +143,22 @@ def _store(platform: Platform, examples: pd.DataFrame, digest: str) -> str:
     return platform.lake.address("training_sets", name, None)
 
 
-def _train(
-    platform: Platform,
-    windows: Windows,
-    examples: pd.DataFrame,
-    identity: str,
-    digest: str,
-    address: str,
-    requested_by: str,
-) -> TrainedRun:
-    spec = platform.spec
-    fit, select = (examples[examples["window"] == name] for name in ("fit", "select"))
-    if spec.problem not in _OBJECTIVE:
-        raise ConfigError(
-            f"{spec.slug} is a {spec.problem} problem",
-            expected="one that can be trained: " + ", ".join(_OBJECTIVE),
-            repair="state another problem in the spec",
-        )
-    parameters = {
-        "objective": _OBJECTIVE[spec.problem],
-        "seed": spec.model.seed,
-        **_REPRODUCIBLE,
-        **spec.model.parameters,
-    }
-    booster, curve = _boost(platform, parameters, fit, select)
-    columns = model_columns(platform)
-    base_rate = base_rate_prediction(spec.problem, label_values(platform, fit))
-    prediction = np.asarray(booster.predict(select[columns].to_numpy(), num_threads=1))
-    as_of_key = spec.calendar.containing(windows.as_of).key
-    labels = label_values(platform, select)
-    return TrainedRun(
-        name=spec.names.run("train", as_of_key),
-        identity=identity,
-        description=f"{spec.title}: LightGBM of {booster.best_iteration} trees on {len(fit):,} "
-        f"rows, as of {as_of_key}; the holdout is read by the validation only.",
-        parameters={**parameters, "rounds": booster.best_iteration, "features": len(columns)},
-        metrics=_select_metrics(platform, select, prediction, base_rate),
-        tags={
-            "stage": "train",
-            "as_of": windows.as_of.isoformat(),
-            "base_rate": repr(float(base_rate[0])),
-            "dataset.sha256": digest,
-            "dataset.path": address,
-            "feature_service": spec.features.service,
-            "window.fit": f"{windows.fit[0].key}..{windows.fit[-1].key}",
-            "window.select": f"{windows.select[0].key}..{windows.select[-1].key}",
-            "window.holdout": f"{windows.holdout[0].key}..{windows.holdout[-1].key}",
-            "code.sha256": platform.code_digest,
-            "requested_by": requested_by,
-            "mlflow.source.name": requested_by,
-            **platform.code_tags,
-        },
-        curves={f"curve/select_{spec.problem.loss_name}": curve},
-        figures={
-            "calibration.png": plots.calibration(
-                labels, prediction, title=f"Calibration on the select window, as of {as_of_key}"
-            )
-        },
-        dataset_address=address,
-        dataset_digest=digest,
-        booster=booster,
-        example=select[columns].head(5),
+def _train(platform: Platform, facts: Facts, examples: pd.DataFrame) -> str:
+    material = Material(platform.spec, examples, tuple(model_columns(platform)))
+    record = Record(platform, facts, material, compete(material))
+    return platform.tracking.log_training(record.run())
+
+
+def _register(
+    platform: Platform, run_id: str, tags: Mapping[str, str], training: Mapping[str, Any]
+) -> int:
+    chosen, losses = training["chosen"], training["losses"]
+    loss = platform.spec.problem.loss_name.replace("_", " ")
+    others = ", ".join(f"{kind} {value:.4f}" for kind, value in losses.items() if kind != chosen)
+    rows = sum(training["rows"].values())
+    description = (
+        f"Not validated yet. {chosen}, trained on {rows:,} rows as of {tags['as_of'][:10]}: "
+        f"{loss} {losses[chosen]:.4f} on the select window ({others})."
     )
-
-
-def _boost(
-    platform: Platform, parameters: Mapping[str, Any], fit: pd.DataFrame, select: pd.DataFrame
-) -> tuple[lightgbm.Booster, list[float]]:
-    columns = model_columns(platform)
-    plan = platform.spec.model
-    train = lightgbm.Dataset(
-        fit[columns].to_numpy(), label_values(platform, fit), feature_name=columns
-    )
-    history: dict[str, dict[str, list[float]]] = {}
-    booster = lightgbm.train(
-        dict(parameters),
-        train,
-        plan.max_rounds,
-        valid_sets=[train.create_valid(select[columns].to_numpy(), label_values(platform, select))],
-        valid_names=["select"],
-        callbacks=[
-            lightgbm.early_stopping(plan.early_stopping_rounds, verbose=False),
-            lightgbm.record_evaluation(history),
-        ],
-    )
-    return booster, next(iter(history["select"].values()))
-
-
-def _select_metrics(
-    platform: Platform, select: pd.DataFrame, prediction: np.ndarray, base_rate: np.ndarray
-) -> dict[str, float]:
-    problem, plan = platform.spec.problem, platform.spec.gates
-    label, cluster = label_values(platform, select), select["partition_key"].to_numpy("str")
-    loss = row_loss(problem, label, prediction)
-    base_loss = row_loss(problem, label, np.broadcast_to(base_rate, label.shape))
-    options = {"replicates": plan.replicates, "seed": plan.seed}
-    skill = clustered_ratio(base_loss - loss, base_loss, cluster, **options)
-    metrics = {
-        f"select/{problem.loss_name}": float(loss.mean()),
-        f"select/base_rate_{problem.loss_name}": float(base_loss.mean()),
-        "select/skill": skill.value,
-        "select/skill_lower": skill.lower,
-        "select/skill_upper": skill.upper,
-    }
-    if problem is ProblemType.BINARY:
-        metrics["select/auc"] = clustered_auc(label, prediction, cluster, **options).value
-    return metrics
+    kept = {name: tags[name] for name in _VERSION_TAGS if name in tags}
+    return platform.registry.register(run_id, kept, description=description).version

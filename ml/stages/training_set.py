@@ -16,6 +16,7 @@ from ml.core.digests import frame_digest
 from ml.core.errors import ConfigError, DataError
 from ml.core.ports import Platform
 from ml.core.problems import ProblemType
+from ml.core.spec import UseCase
 from ml.core.windows import Windows
 from ml.stages.examples import model_columns, read_examples, with_label
 from ml.stages.stale import Stale, stale_partitions
@@ -92,16 +93,18 @@ def read_training_set(platform: Platform, windows: Windows) -> pd.DataFrame:
     examples = with_label(platform, read_examples(platform, partitions), known_by=windows.as_of)
     is_select = examples["partition_key"] >= windows.select[0].key
     examples.insert(0, "window", np.where(is_select, "select", "fit"))
-    if platform.spec.problem is not ProblemType.REGRESSION:
-        _require_two_classes(examples, platform.spec.label.column)
+    for window in ("fit", "select"):
+        _require_contrast(platform.spec, window, examples[examples["window"] == window])
     return examples
 
 
-def _require_two_classes(examples: pd.DataFrame, column: str) -> None:
-    for window, rows in examples.groupby("window"):
-        if (classes := rows[column].nunique()) < 2:
-            raise DataError(
-                f"the {window} window holds {classes} class(es) of {column}",
-                expected="at least two",
-                repair="train as of a later time, or lengthen the window in the spec",
-            )
+def _require_contrast(spec: UseCase, window: str, rows: pd.DataFrame) -> None:
+    """Without two values of the label there is nothing to learn, and nothing to choose by."""
+    column = spec.label.column
+    if (found := rows[column].nunique()) < 2:
+        what = "value(s)" if spec.problem is ProblemType.REGRESSION else "class(es)"
+        raise DataError(
+            f"the {window} window holds {found} {what} of {column} in {len(rows)} rows",
+            expected="at least two",
+            repair="train as of a later time, or lengthen the window in the spec",
+        )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,20 @@ import pandas as pd
 
 from ml.core.digests import frame_digest, json_digest
 from ml.core.errors import ConfigError, DataError
-from ml.core.gates import Decision, GateResult, better_gate, ceiling_gate, decide, floor_gate
-from ml.core.losses import row_loss
+from ml.core.evidence import Evidence
+from ml.core.gates import Decision, GateResult, Verdict, decide, judge
+from ml.core.plans import SegmentPlan
 from ml.core.ports import ModelVersion, Platform
-from ml.core.problems import ProblemType
-from ml.core.release import opponent_of
-from ml.core.statistics import MISSING, clustered_auc, clustered_mean, clustered_ratio
-from ml.stages.examples import label_values, read_examples, with_label
+from ml.core.release import opponent_of, standings
+from ml.core.statistics import Estimate
+from ml.stages import notes, plots
+from ml.stages.evidence import Gathered, gather
+from ml.stages.examples import group_values
 
-_DECISION = "release.decision"
+_DECISION, _STATUS = "release.decision", "release.status"
+_EVIDENCE = "release.evidence_sha256"
+_GATE = "release.gate."
+_FOLDER = "validation"
 
 
 @dataclass(frozen=True)
@@ -44,49 +48,36 @@ def run(platform: Platform, *, version: int) -> ValidateResult:
     """Judge a version and tag it; the same evidence gives the same verdicts.
 
     Raises:
-        ConfigError: if there is no such version.
-        DataError: if the evidence is invalid: a decision cannot rest on it.
+        ConfigError: if there is no such version, or its windows are not those of its training.
+        DataError: if the evidence is invalid: a decision cannot rest on it. `details` has the
+            verdicts of the gates, if it came to them.
     """
     candidate = platform.registry.version(version)
     _require_trained_here(candidate)
-    # First of all the old verdict goes: a crash or an error below must not leave it standing.
-    platform.registry.tag(version, {_DECISION: "pending"})
-    first, last = candidate.tags["window.holdout"].split("..")
-    holdout = _holdout(platform, candidate, first, last)
-    opponent = opponent_of(platform.registry.releases(), version)
+    releases = platform.registry.releases()
+    is_released = version in standings(releases)
+    _forget_verdict(platform, candidate, is_released=is_released)
+    opponent = opponent_of(releases, version)
     champion = opponent.champion if opponent else None
-    gates = _judge(platform, candidate, holdout, champion)
+    try:
+        found = gather(platform, candidate, champion)
+    except DataError as error:
+        platform.registry.describe(version, f"Invalid, not judged: {error.seen}.")
+        platform.registry.tag(version, _decided(Decision.INVALID, is_released=is_released))
+        raise
+    gates = judge(platform.spec.gates, found.evidence)
     decision = decide(gates)
-    evidence = {
-        "use_case": platform.spec.slug,
-        "version": version,
-        "model_sha256": candidate.tags["model.sha256"],
-        "as_of": candidate.tags["as_of"],
-        "holdout": {
-            "first": first,
-            "last": last,
-            "rows": len(holdout),
-            "sha256": frame_digest(holdout),
-        },
-        "champion": champion,
-        "gates": [_finite(asdict(gate)) for gate in gates],
-        "decision": decision,
-    }
-    digest = json_digest(evidence)
-    _record(platform, candidate, gates, decision, {**evidence, "sha256": digest})
+    content = _content(platform, candidate, found, champion, gates)
+    _record(platform, candidate, found, gates, content)
+    platform.registry.tag(version, _decided(decision, is_released=is_released))  # now it holds
     if decision is Decision.INVALID:
-        invalid = next(gate for gate in gates if gate.verdict == "INVALID")
-        raise DataError(
-            f"version {version} cannot be judged: gate {invalid.name}: {invalid.reason}",
-            expected="evidence for every gate",
-            repair="mend what the reason names, or train as of a time after the champion's; "
-            "then validate again",
-        )
-    return ValidateResult(version, decision, gates, champion, len(holdout), digest)
+        raise _not_judged(version, gates, content["gates"])
+    rows, digest = found.evidence.rows, content["sha256"]
+    return ValidateResult(version, decision, gates, champion, rows, digest)
 
 
 def _require_trained_here(candidate: ModelVersion) -> None:
-    needed = {"as_of", "base_rate", "model.sha256", "window.select", "window.holdout"}
+    needed = {"as_of", "model.sha256", "window.select", "window.holdout"}
     if missing := needed - set(candidate.tags):
         raise ConfigError(
             f"version {candidate.version} has no tag {', '.join(sorted(missing))}",
@@ -95,95 +86,167 @@ def _require_trained_here(candidate: ModelVersion) -> None:
         )
 
 
-def _holdout(platform: Platform, candidate: ModelVersion, first: str, last: str) -> pd.DataFrame:
-    """The labelled rows of the holdout as the training recorded it.
-
-    Not as the spec says now: the spec may have changed, and the model has seen what it saw.
-    """
-    as_of = datetime.fromisoformat(candidate.tags["as_of"])
-    examples = read_examples(platform, platform.spec.partitions(first, last))
-    holdout = with_label(platform, examples, known_by=as_of)
-    if holdout.empty:
-        raise DataError(
-            f"the holdout {first} to {last} has no labelled rows",
-            expected=f"labels that were known at {as_of.isoformat()}",
-            repair="ingest and transform these partitions, then validate again",
-        )
-    return holdout
+def _forget_verdict(platform: Platform, candidate: ModelVersion, *, is_released: bool) -> None:
+    """First of all the old verdict goes: a crash or an error later must not leave it standing."""
+    version = candidate.version
+    platform.registry.tag(version, _decided("pending", is_released=is_released))
+    gates = {name: "not judged" for name in candidate.tags if name.startswith(_GATE)}
+    platform.registry.tag(version, {**gates, _EVIDENCE: ""})
+    platform.registry.describe(version, "Not judged: its validation has begun and not ended.")
 
 
-def _judge(
-    platform: Platform, candidate: ModelVersion, holdout: pd.DataFrame, champion: int | None
-) -> tuple[GateResult, ...]:
-    problem, plan = platform.spec.problem, platform.spec.gates
-    options = {"replicates": plan.replicates, "seed": plan.seed}
-    label, cluster = label_values(platform, holdout), holdout["partition_key"].to_numpy("str")
-    prediction = platform.tracking.load_model(candidate.run_id).predict(holdout)
-    loss = row_loss(problem, label, prediction)
-    base_rate = np.full_like(label, float(candidate.tags["base_rate"]))
-    base_loss = row_loss(problem, label, base_rate)
-    skill = clustered_ratio(base_loss - loss, base_loss, cluster, **options)
-    gates = [floor_gate("skill", skill, minimum=plan.minimum_skill)]
-    if problem is ProblemType.BINARY:
-        auc = clustered_auc(label, prediction, cluster, **options)
-        gates.append(ceiling_gate("leak", auc, maximum=plan.maximum_auc))
-    if champion is not None:
-        limits = {"margin": plan.margin, "minimum_gain": plan.minimum_gain}
-        try:
-            champion_loss = _champion_loss(platform, champion, holdout)
-            difference = clustered_mean(loss - champion_loss, cluster, **options)
-            gates.append(better_gate("better", difference, **limits))
-        except (ConfigError, DataError) as error:  # no fair comparison is no reason to pass
-            gates.append(replace(better_gate("better", MISSING, **limits), reason=error.seen))
-    return tuple(gates)
+def _decided(decision: str, *, is_released: bool) -> dict[str, str]:
+    """Tags of a decision; of a released version, its releases say what its status is."""
+    status = {} if is_released else {_STATUS: str(decision)}
+    return {**status, _DECISION: str(decision)}
 
 
-def _champion_loss(platform: Platform, champion: int, holdout: pd.DataFrame) -> np.ndarray:
-    """Loss of each row.
+def _not_judged(
+    version: int, gates: Sequence[GateResult], plain: Sequence[dict[str, Any]]
+) -> DataError:
+    invalid = [gate for gate in gates if gate.verdict is Verdict.INVALID]
+    return DataError(
+        f"version {version} cannot be judged: "
+        + "; ".join(f"gate {gate.name}: {gate.reason}" for gate in invalid),
+        expected="evidence for every gate",
+        repair="mend what the reason names, or train as of a time after the champion's; "
+        "then validate again",
+        details={"gates": plain},
+    )
 
-    Raises:
-        ConfigError: if the champion has gone missing.
-        DataError: if its file is broken, or it has learned from days of this holdout.
-    """
-    found = platform.registry.version(champion)
-    learned, first = found.tags["window.select"].split("..")[1], holdout["partition_key"].min()
-    if learned >= first:
-        raise DataError(
-            f"champion {champion} has learned from data up to {learned}, the holdout begins {first}"
-        )
-    prediction = platform.tracking.load_model(found.run_id).predict(holdout)
-    return row_loss(platform.spec.problem, label_values(platform, holdout), prediction)
+
+def _content(
+    platform: Platform,
+    candidate: ModelVersion,
+    found: Gathered,
+    champion: int | None,
+    gates: Sequence[GateResult],
+) -> dict[str, Any]:
+    """The evidence as it is stored: enough to judge again, with the digest of all of it."""
+    facts = found.evidence.to_plain()
+    content = {
+        "use_case": platform.spec.slug,
+        "version": candidate.version,
+        "run_id": candidate.run_id,
+        "model_sha256": candidate.tags["model.sha256"],
+        "contract_sha256": facts["contract"]["recorded"],
+        "as_of": candidate.tags["as_of"],
+        "holdout": {
+            "first": found.first,
+            "last": found.last,
+            "rows": len(found.rows),
+            "sha256": frame_digest(found.rows),
+        },
+        "champion": champion,
+        "plan": platform.spec.gates.model_dump(mode="json"),
+        "facts": facts,
+        "gates": [_plain_gate(gate) for gate in gates],
+        "decision": decide(gates),
+    }
+    return {**content, "sha256": json_digest(content)}
+
+
+def _plain_gate(gate: GateResult) -> dict[str, Any]:
+    plain = {"verdict": gate.verdict.value, "estimate": _plain(gate.estimate)}
+    return {**asdict(gate), **plain}
+
+
+def _plain(estimate: Estimate) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: _finite(value) for name, value in asdict(estimate).items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _record(
     platform: Platform,
     candidate: ModelVersion,
-    gates: tuple[GateResult, ...],
-    decision: Decision,
-    evidence: Mapping[str, Any],
+    found: Gathered,
+    gates: Sequence[GateResult],
+    content: dict[str, Any],
 ) -> None:
+    platform.tracking.log_validation(
+        candidate.run_id,
+        content,
+        _metrics(found, platform.spec.problem.loss_name),
+        tables=_tables(found.evidence, gates, platform.spec.gates.segments),
+        figures=_figures(platform, found),
+    )
+    platform.registry.describe(candidate.version, notes.verdict_notes(content))
+    tags = {f"{_GATE}{gate.name}": gate.verdict.value for gate in gates}
+    platform.registry.tag(candidate.version, {**tags, _EVIDENCE: content["sha256"]})
+
+
+# --- what people look at ---
+
+
+def _metrics(found: Gathered, loss_name: str) -> dict[str, float]:
+    """Of the holdout: each metric and difference with its bounds, and what the baselines reach."""
+    estimates = {
+        **found.evidence.metrics,
+        f"{loss_name}_over_champion": found.evidence.difference,
+        "cost_over_opponent": found.evidence.cost_difference,
+    }
+    bounds = {"": "value", "_lower": "lower", "_upper": "upper"}
     metrics = {
-        f"holdout/{gate.name}{suffix}": value
-        for gate in gates
-        for suffix, value in (
-            ("", gate.estimate.value),
-            ("_lower", gate.estimate.lower),
-            ("_upper", gate.estimate.upper),
+        f"holdout/{name}{suffix}": getattr(estimate, field)
+        for name, estimate in estimates.items()
+        if estimate is not None
+        for suffix, field in bounds.items()
+    }
+    metrics |= {f"holdout/{name}": value for name, value in found.baselines.items()}
+    return {name: value for name, value in metrics.items() if np.isfinite(value)}
+
+
+def _tables(
+    evidence: Evidence, gates: Sequence[GateResult], plan: SegmentPlan | None
+) -> dict[str, pd.DataFrame]:
+    tables = {f"{_FOLDER}/gates.json": pd.DataFrame(_gate_row(gate) for gate in gates)}
+    if evidence.segments:
+        tables[f"{_FOLDER}/segments.json"] = pd.DataFrame(
+            {
+                "column": one.column,
+                "value": one.value,
+                "rows": one.rows,
+                "positives": one.positives,
+                "evaluated": plan is not None
+                and one.rows >= plan.minimum_rows
+                and one.positives >= plan.minimum_positives,
+                f"loss over {evidence.opponent}": _finite(one.difference.value),
+                "lower": _finite(one.difference.lower),
+                "upper": _finite(one.difference.upper),
+            }
+            for one in evidence.segments
         )
-        if np.isfinite(value)
-    }
-    platform.tracking.log_validation(candidate.run_id, evidence, metrics)
-    tags = {f"release.gate.{gate.name}": gate.verdict.value for gate in gates}
-    if decision is not Decision.ACCEPTED and "release.revision" not in candidate.tags:
-        tags["release.status"] = decision.value
-    tags["release.evidence_sha256"] = str(evidence["sha256"])
-    tags[_DECISION] = decision.value  # the last write: with it, the validation is complete
-    platform.registry.tag(candidate.version, tags)
+    return tables
 
 
-def _finite(gate: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
-    estimate = {
-        name: value if np.isfinite(value) else None for name, value in gate["estimate"].items()
+def _gate_row(gate: GateResult) -> dict[str, Any]:
+    plain = _plain(gate.estimate)
+    return {
+        "gate": gate.name,
+        "verdict": gate.verdict.value,
+        "value": plain["value"],
+        "lower": plain["lower"],
+        "upper": plain["upper"],
+        "threshold": gate.threshold,
+        "rows": gate.estimate.rows,
+        "clusters": gate.estimate.clusters,
+        "reason": gate.reason,
     }
-    return {**gate, "estimate": estimate}
+
+
+def _figures(platform: Platform, found: Gathered) -> dict[str, Any]:
+    spec = platform.spec
+    columns = {"partition": "partition_key", **{name: name for name in spec.segments}}
+    return plots.evaluation(
+        spec.problem,
+        found.label,
+        found.prediction,
+        title=f"holdout {found.first} to {found.last}",
+        folder=_FOLDER,
+        groups={name: group_values(found.rows, column) for name, column in columns.items()},
+        cost=spec.cost,
+    )

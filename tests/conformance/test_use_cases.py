@@ -19,6 +19,7 @@ from ml.core.names import Names
 from ml.core.spec import UseCase
 from ml.core.story import story
 from ml.settings import Settings
+from ml.stages.training.parameters import check_plan
 from ml.use_cases import available, load_module, load_spec
 
 pytestmark = pytest.mark.xdist_group("conformance")
@@ -69,7 +70,18 @@ def test_people_know_whom_to_ask(spec: UseCase) -> None:
 
 
 def test_gates_can_fail(spec: UseCase) -> None:
-    assert spec.gates.minimum_skill >= 0 and 0.5 < spec.gates.maximum_auc < 1
+    """A model that knows nothing must miss a bound, and one that knows everything another."""
+    criteria = {criterion.gate: criterion for criterion in spec.gates.criteria}
+    assert any(c.metric == "skill" and (c.minimum or -1) >= 0 for c in criteria.values())
+    assert any(c.too_good is not None for c in criteria.values())
+
+
+def test_the_search_is_long_enough_to_find_something(spec: UseCase) -> None:
+    assert spec.model.search is None or spec.model.search.trials >= 20
+
+
+def test_parameters_are_lightgbms_own(spec: UseCase) -> None:
+    check_plan(spec.problem, spec.model)
 
 
 def test_there_is_data_for_the_windows(spec: UseCase) -> None:
@@ -148,8 +160,14 @@ def test_feature_views_are_fit_for_serving(spec: UseCase, definitions: Mapping[s
 def test_the_mart_has_what_the_platform_reads(spec: UseCase) -> None:
     label = spec.label
     wanted = {
-        spec.mart: {spec.key, "partition_key", spec.decided_at, *spec.features.on_request},
-        label.table: {spec.key, "partition_key", label.column, label.known_at},
+        spec.mart: {
+            *(spec.key, "partition_key", spec.decided_at, *spec.context),
+            *(*spec.features.on_request, *spec.features.categorical),
+        },
+        label.table: {
+            *(spec.key, "partition_key", label.column, label.known_at),
+            *filter(None, [label.expected]),
+        },
     }
     for model, columns in wanted.items():
         assert columns <= described(spec).get(model, set()), model

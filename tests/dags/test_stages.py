@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,8 @@ from ml.core.errors import (
     OutOfCoverage,
     TransientError,
 )
+from ml.core.gates import GateResult, Verdict
+from ml.core.statistics import Estimate
 
 pytestmark = pytest.mark.xdist_group("airflow")
 
@@ -25,6 +29,7 @@ pytestmark = pytest.mark.xdist_group("airflow")
 def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """`orchestration.stages.run` over a stage that does what the test says."""
     import ml.stages.runner
+    from ml.stages.runner import StageRun
     from orchestration import stages
 
     # It would tie the test process to its parent for good.
@@ -38,7 +43,9 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             if isinstance(outcome, BaseException):
                 raise outcome
             asked.append((name, slug, given))
-            return SimpleNamespace(to_plain=lambda: outcome)
+            if callable(outcome):
+                outcome()
+            return StageRun(name, outcome, 1.0, 1.0, 100.0, {"MLflow run": "http://there"})
 
         monkeypatch.setattr(ml.stages.runner, "run_stage", fake)
         return stages.run("ingest", "toy", **arguments), asked
@@ -68,19 +75,74 @@ def test_an_error_becomes_what_airflow_should_do(
     assert str(error) in str(caught.value), "with the whole text: the task's log ends with it"
 
 
-def test_the_result_is_returned_and_printed(
-    stage: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+@dataclass(frozen=True)
+class Result:
+    version: int
+    decision: str
+    gates: tuple[GateResult, ...]
+
+
+SKILL = GateResult(
+    "skill", Verdict.PASS, ">= 0.05", "it reaches 0.05", Estimate(0.1, 0.06, 0.14, 25_231, 28)
+)
+BETTER = GateResult(
+    "better",
+    Verdict.INSUFFICIENT,
+    "upper bound < 0.002 and mean <= -0.0005",
+    "not shown to be better: mean -0.00010, bounds -0.00210 to +0.00190",
+    Estimate(-0.0001, -0.0021, 0.0019, 25_231, 28),
+)
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level("INFO", "flightline")
+    return caplog
+
+
+def test_the_result_is_returned_and_told(
+    stage: Callable[..., Any], log: pytest.LogCaptureFixture
 ) -> None:
-    ran, asked = stage({"seconds": 1.0}, first="2013-01-01", source="replay")
+    ran, asked = stage(Result(3, "accepted", ()), first="2013-01-01", source="replay")
     ((name, slug, given),) = asked
-    assert ran == {"seconds": 1.0}
+    assert (ran["seconds"], ran["result"]["version"]) == (1.0, 3)
     assert (name, slug, given.first, given.source) == ("ingest", "toy", "2013-01-01", "replay")
-    assert '"seconds": 1.0' in capsys.readouterr().out
+    assert "  decision  accepted" in log.messages
+    assert log.messages[-1] == "  MLflow run: http://there"
+
+
+def test_the_log_of_a_validation_is_a_table_to_read(
+    stage: Callable[..., Any], log: pytest.LogCaptureFixture
+) -> None:
+    """Each gate with its estimate, bounds, rows, verdict and reason, without colour codes."""
+    stage(Result(3, "rejected", (SKILL, BETTER)), version=3)
+    [skill] = [line.split() for line in log.messages if line.startswith("skill")]
+    figures = ["+0.1000", "+0.0600", "+0.1400", "25,231"]
+    assert skill == ["skill", ">=", "0.05", *figures, "PASS", "it", "reaches", "0.05"]
+    assert "INSUFFICIENT not shown to be better:" in " ".join(" ".join(log.messages).split())
+    assert not any("\x1b" in line or "\n" in line for line in log.messages)
+    assert max(map(len, log.messages)) <= 120
+
+
+def test_airflows_warnings_about_itself_are_not_ours(
+    stage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that looks a name up in all modules makes hundreds of them."""
+    from orchestration import stages
+
+    def looks_around() -> None:
+        warnings.warn("The `airflow.utils.timezone.agm` attribute is deprecated.", stacklevel=1)
+        warnings.warn("ours", stacklevel=1)
+
+    monkeypatch.setattr(stages, "_tell", lambda _: None)
+    with pytest.warns(UserWarning, match="ours") as caught:
+        stage(looks_around)
+    assert [str(one.message) for one in caught] == ["ours"]
 
 
 def test_an_argument_that_no_stage_knows_is_an_error(stage: Callable[..., Any]) -> None:
     with pytest.raises(TypeError, match="partition"):
-        stage({}, partition="2013-01-01")
+        stage(None, partition="2013-01-01")
 
 
 @pytest.mark.parametrize(
@@ -205,6 +267,24 @@ def test_a_failure_leaves_its_details_to_be_read(
     assert pushed == {"failure": details}
 
 
+def test_a_validation_that_cannot_decide_shows_its_gates(
+    stage: Callable[..., Any], log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task fails and returns nothing: its log has the table all the same."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from orchestration import stages
+
+    ti = SimpleNamespace(xcom_push=lambda key, value: json.dumps(value))
+    monkeypatch.setattr(stages, "get_current_context", lambda: {"ti": ti})
+    gates = [asdict(SKILL), {**asdict(BETTER), "verdict": "INVALID", "reason": "no champion"}]
+    with pytest.raises(AirflowFailException, match="cannot be judged"):
+        stage(DataError("version 3 cannot be judged", details={"gates": gates}), version=3)
+    [better] = [line for line in log.messages if line.startswith("better")]
+    assert better.split()[-3:] == ["INVALID", "no", "champion"]
+    assert any(line.startswith("skill") and "PASS" in line for line in log.messages)
+
+
 def test_an_asset_event_says_rows_changes_and_warnings() -> None:
     from orchestration.builders import _told
 
@@ -219,3 +299,11 @@ def test_a_delivery_is_dated_by_the_run_or_by_the_try() -> None:
     ti = SimpleNamespace(start_date=datetime(2026, 1, 2, tzinfo=UTC))
     assert _revision({"revision": None}, ti) == "2026-01-02T00:00:00+00:00"
     assert _revision({"revision": "2013-07-01T12:00:00+00:00"}, ti).startswith("2013-07-01")
+
+
+def test_what_training_says_of_its_progress_is_in_the_log_of_the_task() -> None:
+    """Airflow shows what passes through the root's handlers; ours has none of its own."""
+    import logging
+
+    logger = logging.getLogger("flightline")
+    assert logger.propagate and not logger.handlers and not logger.disabled

@@ -104,7 +104,7 @@ def test_no_questions_have_no_answers(toy: Toy) -> None:
     assert found.values.shape == (0, 4) and found.status.shape == (0, 3)
     assert tuple(found.values.columns) == features.columns
     past = features.historical(ALL.iloc[:0].assign(at=pd.Series(dtype="datetime64[us, UTC]")), "at")
-    assert past.shape == (0, 9) and (past[list(features.columns)].dtypes == "float64").all()
+    assert past.shape == (0, 10) and (past[list(features.columns)].dtypes == "float64").all()
 
 
 @pytest.mark.parametrize(

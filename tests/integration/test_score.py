@@ -14,6 +14,7 @@ import pytest
 from support import DAYS, SLUG, copy_home, log_of, platform_at, with_model
 
 from ml.adapters.files import exclusive
+from ml.adapters.model_files import NATIVE
 from ml.core.errors import DataError, TransientError
 from ml.core.ports import Platform
 from ml.core.prediction_log import PREDICTION_LOG
@@ -48,7 +49,8 @@ def test_the_log_is_the_published_one(chain: Any) -> None:
     log = table.to_pandas()
     assert log["request_id"].is_unique and set(log["source"]) == {"score"}
     features = json.loads(log["features"][0])
-    assert set(features) >= {"origin_overdue__overdue_count_6h", "day_of_week"}
+    assert set(features) >= {"origin_overdue__overdue_count_6h", "day_of_week", "carrier"}
+    assert features["carrier"] in log["key"][0], "text stays text"
 
 
 def test_features_that_were_missing_are_flagged(chain: Any) -> None:
@@ -77,6 +79,18 @@ def test_a_past_partition_is_answered_by_the_release_of_its_time(
     log = log_of(platform, 1, "2013-03-01", "2013-03-02")
     assert set(log["revision"]) == {1} and log["canary_version"].isna().all()
     assert log["canary_score"].isna().all() and set(log["source"]) == {"replay"}
+
+
+@pytest.mark.filterwarnings("error:The behavior of DataFrame concatenation:FutureWarning")
+def test_partitions_with_and_without_a_canary_are_summed_up(broken: Broken, spec: UseCase) -> None:
+    platform = broken()
+    found = score.run(
+        platform, partitions=spec.partitions("2013-03-17", DAYS[1]), source=Source.REPLAY
+    )
+    logs = [log_of(platform, 1, "2013-03-17", "2013-03-17"), log_of(platform, 2)]
+    assert {len(set(log["canary_version"].dropna())) for log in logs} == {0, 1}
+    assert set(found.rows) == {"champion", "canary"}
+    assert sum(found.rows.values()) > sum(map(len, logs)) > 0
 
 
 def test_before_the_first_release_everything_is_skipped(
@@ -115,16 +129,22 @@ def test_a_champion_that_answers_nothing_is_an_error_to_read(broken: Broken, cha
 
 
 def model_file(platform: Platform, version: int) -> Path:
-    tracking: Any = platform.tracking
-    tags = tracking.tags(platform.registry.version(version).run_id)
-    return Path(tracking._model_file(tags["model.uri"]))
+    """Where the native file of a version lies."""
+    import mlflow
+
+    uri = platform.tracking.uri  # type: ignore[attr-defined]  # the adapter's
+    tags = platform.tracking.tags(platform.registry.version(version).run_id)
+    model = mlflow.MlflowClient(uri, uri).get_logged_model(tags["model.uri"].split("/")[-1])
+    folder = Path(model.artifact_location.removeprefix("file://"))
+    (found,) = folder.rglob(NATIVE[tags["model.kind"]])
+    return found
 
 
 def test_a_corrupt_model_is_refused_and_the_process_survives(broken: Broken, chain: Any) -> None:
     """LightGBM's own parser ends the process."""
     platform = broken()
     path = model_file(platform, 1)
-    path.write_text(path.read_text()[:2000] + "\x00garbage")
+    path.write_bytes(path.read_bytes()[:2000] + b"\x00garbage")
     with pytest.raises(DataError, match="is not the one that was recorded"):
         score.run(platform, partitions=chain.days[-1:], source=Source.SCORE)
     with pytest.raises(DataError, match="is not the one that was recorded"):

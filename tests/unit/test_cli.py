@@ -14,10 +14,10 @@ import pytest
 from support import small_spec
 from typer.testing import CliRunner
 
+from ml import cli, use_cases
 from ml import settings as settings_module
-from ml import use_cases
 from ml.cli import app
-from ml.core.errors import ConfigError, GateRejected
+from ml.core.errors import ConfigError, DataError, GateRejected
 from ml.local import commands, supervisor
 from ml.stages import chain
 from ml.stages.runner import Arguments, StageRun
@@ -84,6 +84,27 @@ def test_the_doctor_answers_where_openmp_is_missing() -> None:
     done = in_new_process(BROKEN_OPENMP + no_loader + RUN.format(arguments=["doctor"], heavy=HEAVY))
     assert "openmp" in done.stdout and "libgomp" in done.stderr
     assert "ConfigError: this machine lacks" in done.stderr
+
+
+def test_an_error_with_verdicts_shows_their_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr: with --json, stdout stays for the result."""
+    estimate = {"value": None, "lower": None, "upper": None, "rows": 0, "clusters": 0}
+    gate = {"name": "better", "verdict": "INVALID", "threshold": "< 0", "reason": "no champion"}
+    error = DataError("it cannot be judged", details={"gates": [{**gate, "estimate": estimate}]})
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr()
+    assert (ended.value.code, shown.out) == (3, "")
+    [row] = [line.split() for line in shown.err.splitlines() if line.startswith("better")]
+    assert row == ["better", "<", "0", "-", "0", "INVALID"]
+    assert "better: no champion" in shown.err
 
 
 class Ran:
@@ -201,6 +222,37 @@ def test_stages_and_jobs_use_the_server_of_a_running_platform(
         ran.where = None
         assert CliRunner().invoke(app, arguments).exit_code == 0
         assert ran.where.tracking_uri == url
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        (["promote", SLUG, "2", "--champion"], {"version": 2, "as_champion": True}),
+        (["promote", SLUG, "2"], {"version": 2, "as_champion": False}),
+        (["rollback", SLUG, "--reason", "slow"], {"reason": "slow", "expect": 0}),
+        (["rollback", SLUG, "--expect", "3"], {"reason": "", "expect": 3}),
+    ],
+    ids=" ".join,
+)
+def test_a_release_is_changed_under_the_lock_of_the_use_case(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch, arguments: list[str], values: dict[str, Any]
+) -> None:
+    from ml.stages import runner
+
+    monkeypatch.setattr(runner, "run_stage", ran)
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    [(stage, given)] = ran.stages
+    assert stage == arguments[0]
+    assert {name: getattr(given, name) for name in values} == values
+
+
+@pytest.mark.parametrize("command", ["predictions", "report"])
+def test_commands_that_look_at_models_make_none(command: str, own_home: Path) -> None:
+    """MLflow would make its store just to be asked."""
+    done = CliRunner().invoke(app, [command, SLUG])
+    assert isinstance(done.exception, DataError)
+    assert "was ever trained here" in done.exception.seen
+    assert not own_home.exists()
 
 
 def test_an_interrupted_demo_ends_with_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

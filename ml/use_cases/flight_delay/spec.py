@@ -5,20 +5,20 @@ from __future__ import annotations
 from datetime import timedelta
 
 from ml.core.partitions import Cadence
-from ml.core.problems import ProblemType
-from ml.core.spec import (
-    Coverage,
-    DemoPlan,
-    Features,
-    Freshness,
+from ml.core.plans import (
+    CostModel,
+    Criterion,
+    FloatRange,
     GatePlan,
-    Label,
+    IntRange,
     ModelPlan,
     ReleasePlan,
-    Table,
-    UseCase,
-    Volume,
+    Rule,
+    SearchPlan,
+    SegmentPlan,
 )
+from ml.core.problems import ProblemType
+from ml.core.spec import Coverage, DemoPlan, Features, Freshness, Label, Table, UseCase, Volume
 
 SPEC = UseCase(
     slug="flight_delay",
@@ -60,6 +60,7 @@ SPEC = UseCase(
         column="is_late",
         known_at="label_known_at",
         maturity=timedelta(hours=8),
+        expected="has_departed",
         lookback_partitions=2,
     ),
     features=Features(
@@ -78,24 +79,49 @@ SPEC = UseCase(
         # 28 days of arrivals, by flights that may have left two days before; and one for the tick.
         lookback=timedelta(days=31),
         on_request=("scheduled_minute", "day_of_week", "distance_miles"),
+        categorical=("carrier", "origin", "destination"),
     ),
     select_partitions=14,
     holdout_partitions=28,
+    segments=("carrier", "origin"),
+    # A late flight that nobody acted upon costs four times the action.
+    cost=CostModel(missed=4),
     model=ModelPlan(
+        rule=Rule(by=("carrier", "scheduled_hour")),
         parameters={
-            "learning_rate": 0.05,
-            "num_leaves": 31,
-            "min_data_in_leaf": 1000,
-            "feature_fraction": 0.5,
-            "bagging_fraction": 0.7,
             "bagging_freq": 1,
-            "lambda_l2": 10.0,
             "max_bin": 127,
+            "cat_smooth": 100.0,
+            "cat_l2": 50.0,
         },
-        max_rounds=400,
-        early_stopping_rounds=30,
+        search=SearchPlan(
+            space={
+                "learning_rate": FloatRange(low=0.05, high=0.15, log=True),
+                "num_leaves": IntRange(low=15, high=63, log=True),
+                "min_data_in_leaf": IntRange(low=200, high=3_000, log=True),
+                "feature_fraction": FloatRange(low=0.3, high=0.9),
+                "bagging_fraction": FloatRange(low=0.5, high=0.95),
+                "lambda_l2": FloatRange(low=0.1, high=100, log=True),
+            },
+        ),
+        max_rounds=300,
+        early_stopping_rounds=20,
     ),
-    gates=GatePlan(minimum_skill=0.05, maximum_auc=0.85, margin=0.002, minimum_gain=0.0005),
+    gates=GatePlan(
+        criteria=(
+            Criterion(metric="auc", minimum=0.68),
+            Criterion(metric="skill", minimum=0.05),
+            Criterion(metric="auc", name="leak", too_good=0.85),
+            Criterion(metric="calibration_error", name="calibration", maximum=0.08),
+        ),
+        margin=0.002,
+        minimum_gain=0.0005,
+        segments=SegmentPlan(maximum_loss_increase=0.03),
+        maximum_cost_increase=0.02,
+        maximum_latency_ratio=15.0,
+        # Diverted flights have departed and never get a label: 0.8 % of them in July's storms.
+        minimum_label_coverage=0.985,
+    ),
     release=ReleasePlan(canary_weight_bp=1_000),
     demo=DemoPlan(first_as_of="2013-06-01", retrain_as_of="2013-07-01", single_runs=3),
 )

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf, nan
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from ml.core.evidence import ContractEvidence, Evidence, SegmentEvidence
+from ml.core.gates import (
+    GATES as ALL_GATES,
+)
 from ml.core.gates import (
     Decision,
     GateResult,
@@ -15,8 +24,10 @@ from ml.core.gates import (
     ceiling_gate,
     decide,
     floor_gate,
+    judge,
 )
-from ml.core.statistics import MISSING, Estimate
+from ml.core.plans import Criterion, GatePlan, SegmentPlan
+from ml.core.statistics import MISSING, Estimate, Resampling
 
 GATES: dict[str, Callable[[Estimate], GateResult]] = {
     "floor": lambda e: floor_gate("skill", e, minimum=0.05),
@@ -90,7 +101,8 @@ def test_nothing_that_is_not_a_number_passes(
 ) -> None:
     found = Estimate(*figures, rows=rows, clusters=rows)
     assume(not found.is_finite or rows == 0)
-    assert gate(found).verdict is Verdict.INVALID
+    few = rows > 0 and np.isfinite(found.value)  # clusters to have bounds at all
+    assert gate(found).verdict is (Verdict.INSUFFICIENT if few else Verdict.INVALID)
 
 
 finite = st.floats(-1, 1)
@@ -135,3 +147,173 @@ def test_only_all_passes_are_accepted_in_any_order(verdicts: list[str], random: 
     assert (decision is Decision.ACCEPTED) == (set(verdicts) == {"PASS"})
     random.shuffle(verdicts)  # type: ignore[attr-defined]  # hypothesis gives a random.Random
     assert decide([result(v) for v in verdicts]) is decision
+
+
+PLAN = GatePlan(
+    criteria=(
+        Criterion(metric="auc", minimum=0.7),
+        Criterion(metric="auc", name="leak", too_good=0.85),
+        Criterion(metric="calibration_error", name="calibration", maximum=0.05),
+        Criterion(metric="log_loss", name="foresight", too_good=0.05),
+    ),
+    margin=0.002,
+    minimum_gain=0.0005,
+    segments=SegmentPlan(
+        minimum_rows=500, minimum_positives=50, minimum_coverage=0.9, maximum_loss_increase=0.03
+    ),
+    maximum_cost_increase=0.01,
+    maximum_latency_ratio=3.0,
+)
+CONTRACT = ContractEvidence("c0ffee", "c0ffee", (), 1000, 997, 0)
+
+
+def segment(value: str, rows: int, upper: float = 0.01, positives: int = 200) -> SegmentEvidence:
+    return SegmentEvidence("carrier", value, rows, positives, estimate(0.0, -0.01, upper))
+
+
+HEALTHY = Evidence(
+    rows=1000,
+    positives=250,
+    opponent="champion 1",
+    opponent_fault="",
+    contract=CONTRACT,
+    metrics={
+        "auc": estimate(0.76, 0.74, 0.78),
+        "calibration_error": estimate(0.02, 0.01, 0.04),
+        "log_loss": estimate(0.45, 0.40, 0.50),
+    },
+    difference=estimate(-0.005, -0.009, -0.001),
+    cost_difference=estimate(-0.01, -0.02, 0.005),
+    segments=(segment("UA", 600), segment("OO", 40, upper=9.0), segment("AA", 360 + 140)),
+    latency_us=20.0,
+    opponent_latency_us=10.0,
+)
+ALONE = replace(HEALTHY, opponent="rule", difference=None, opponent_latency_us=None)
+
+
+def judged(evidence: Evidence, plan: GatePlan = PLAN) -> dict[str, str]:
+    return {found.name: found.verdict.value for found in judge(plan, evidence)}
+
+
+def test_a_healthy_candidate_passes_every_gate() -> None:
+    names = ["contract", "auc", "leak", "calibration", "foresight", "better", "segments", "cost"]
+    assert judged(HEALTHY) == dict.fromkeys([*names, "latency"], "PASS")
+
+
+def test_the_first_model_has_no_champion_to_be_compared_with() -> None:
+    found = judged(replace(ALONE, cost_difference=estimate(-0.1, -0.2, -0.01)))
+    assert set(found.values()) == {"PASS"} and not {"better", "latency"} & set(found)
+
+
+def contract(**changes: object) -> dict[str, Any]:
+    return {"contract": replace(CONTRACT, **changes)}
+
+
+def metric(name: str, *figures: float) -> dict[str, Any]:
+    return {"metrics": {**HEALTHY.metrics, name: estimate(*figures)}}
+
+
+BAD = estimate(0.2, 0.1, 0.3)
+FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "other categories": (contract(found="dec0de"), "contract", "FAIL", "not those of the training"),
+    "no contract": (contract(found=""), "contract", "FAIL", "none"),
+    "a column is gone": (contract(missing_columns=("x",)), "contract", "FAIL", "features lack x"),
+    "a look ahead": (contract(late_features=3), "contract", "FAIL", "3 row.s. with a feature"),
+    "labels late": (contract(known_labels=900), "contract", "INVALID", "900 of 1,000"),
+    "no labels": (contract(expected_labels=0, known_labels=0), "contract", "INVALID", "0 of 0"),
+    "weak": (metric("auc", 0.6, 0.58, 0.62), "auc", "FAIL", "below 0.7"),
+    "leak": (metric("auc", 0.92, 0.91, 0.93), "leak", "FAIL", "above 0.85"),
+    "too good a loss": (metric("log_loss", 0.02, 0.01, 0.03), "foresight", "FAIL", "below 0.05"),
+    "uncalibrated": (metric("calibration_error", 0.1, 0.08, 0.12), "calibration", "FAIL", "above"),
+    "metric is nan": (
+        metric("calibration_error", nan, nan, nan),
+        "calibration",
+        "INVALID",
+        "not a number",
+    ),
+    "worse": ({"difference": estimate(0.01, 0.005, 0.02)}, "better", "FAIL", "worse"),
+    "no difference": ({"difference": None}, "better", "INVALID", "missing"),
+    "no champion": ({"opponent_fault": "it is gone"}, "better", "INVALID", "it is gone"),
+    "a bad segment": (
+        {"segments": (*HEALTHY.segments, SegmentEvidence("origin", "EWR", 1000, 99, BAD))},
+        "segments",
+        "FAIL",
+        "origin EWR",
+    ),
+    "an unsure segment": (
+        {"segments": (segment("UA", 1000, upper=0.04),)},
+        "segments",
+        "INSUFFICIENT",
+        "carrier UA: the interval lies astride 0.03",
+    ),
+    "small segments": (
+        {"segments": tuple(segment(str(n), 100) for n in range(10))},
+        "segments",
+        "INSUFFICIENT",
+        "carrier 0%",
+    ),
+    "few positives": (
+        {"segments": (segment("UA", 1000, positives=10),)},
+        "segments",
+        "INSUFFICIENT",
+        "carrier 0%",
+    ),
+    "no segments": ({"segments": ()}, "segments", "INSUFFICIENT", "none 0%"),
+    "dear": ({"cost_difference": estimate(0.05, 0.03, 0.07)}, "cost", "FAIL", "above 0.01"),
+    "no cost": ({"cost_difference": None}, "cost", "INVALID", "missing"),
+    "slow": ({"latency_us": 31.0}, "latency", "FAIL", "31.0 µs a row, the champion 10.0 µs"),
+    "never timed": ({"latency_us": None}, "latency", "INVALID", "not measured"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_gate_trips_on_its_fault_and_no_other_does(fault: str) -> None:
+    change, gate, verdict, reason = FAULTS[fault]
+    found = {result.name: result for result in judge(PLAN, replace(HEALTHY, **change))}
+    assert found[gate].verdict == verdict
+    assert re.search(reason, found[gate].reason), found[gate].reason
+    others = {name for name, result in found.items() if result.verdict != "PASS"} - {gate}
+    assert not others
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_without_its_gate_a_fault_gets_through(fault: str, monkeypatch: Any) -> None:
+    change, name, *_ = FAULTS[fault]
+    gate = "criteria" if name not in ALL_GATES else name
+    monkeypatch.delitem(ALL_GATES, gate)
+    assert decide(judge(PLAN, replace(HEALTHY, **change))) is Decision.ACCEPTED
+
+
+def test_the_first_model_must_be_cheaper_than_no_model() -> None:
+    """A champion's slack is not for it: it must save something over always or never acting."""
+    cost = estimate(0.001, -0.002, 0.005)
+    assert judged(replace(HEALTHY, cost_difference=cost))["cost"] == "PASS"
+    assert judged(replace(ALONE, cost_difference=cost))["cost"] == "INSUFFICIENT"
+
+
+@pytest.mark.parametrize("days", [1, 5, 6, 7, 8])
+def test_a_new_carrier_is_too_little_to_say_and_no_fault_of_the_evidence(days: int) -> None:
+    """Some replicates draw none of its days, so its bounds may be no numbers."""
+    day = np.repeat([f"{number:02}" for number in range(28)], 100)
+    draws = Resampling(day, replicates=2000, seed=7).among(day >= f"{28 - days:02}")
+    new = SegmentEvidence("carrier", "NEW", 600, 99, draws.mean(np.zeros(draws.rows)))
+    found = replace(HEALTHY, segments=(*HEALTHY.segments, new))
+    wanted = "PASS" if days >= 7 else "INSUFFICIENT"
+    assert judged(found)["segments"] == wanted
+
+
+def test_a_metric_that_nobody_computed_does_not_pass() -> None:
+    found = judge(PLAN, replace(HEALTHY, metrics={}))
+    lacking = [result for result in found if result.name in ("auc", "leak", "calibration")]
+    assert {result.verdict.value for result in lacking} == {"INVALID"}
+    assert lacking[0].reason == "nobody computed the metric auc"
+
+
+def test_the_same_evidence_gives_the_same_verdicts_from_its_json_too() -> None:
+    for evidence in (HEALTHY, ALONE, replace(HEALTHY, **metric("auc", nan, nan, nan))):
+        plain = json.loads(json.dumps(evidence.to_plain(), allow_nan=False))
+        again = judge(
+            GatePlan.model_validate_json(PLAN.model_dump_json()), Evidence.from_plain(plain)
+        )
+        for one, other in zip(judge(PLAN, evidence), again, strict=True):
+            assert repr(one) == repr(other)  # NaN is not equal to itself

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, mean_squared_error
 
-from ml.core.losses import base_rate_prediction, row_loss
+from ml.core.losses import row_loss
 from ml.core.problems import ProblemType
 
 GENERATOR = np.random.default_rng(3)
@@ -40,18 +40,6 @@ def test_a_certain_and_wrong_row_costs_much_but_not_everything(score: float) -> 
 def test_a_score_that_is_not_a_number_stays_visible_in_its_loss(problem: ProblemType) -> None:
     loss = row_loss(problem, np.array([1.0, 0.0]), np.array([np.nan, 0.5]))
     assert np.isnan(loss[0]) and np.isfinite(loss[1])
-
-
-def test_nothing_constant_beats_the_base_rate() -> None:
-    label = (GENERATOR.uniform(size=400) < 0.2).astype(float)
-    best = row_loss(ProblemType.BINARY, label, base_rate_prediction(ProblemType.BINARY, label))
-    for other in (0.05, 0.5, label.mean() + 0.02, label.mean() - 0.02):
-        assert best.mean() < row_loss(ProblemType.BINARY, label, np.array([other])).mean()
-
-
-def test_the_base_rate_of_classes_is_a_distribution() -> None:
-    rate = base_rate_prediction(ProblemType.MULTICLASS, np.array([0.0, 1.0, 1.0, 2.0]))
-    assert rate.tolist() == [[0.25, 0.5, 0.25]]
 
 
 def test_each_problem_says_which_loss_it_is_judged_by() -> None:

@@ -1,14 +1,31 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.core.errors import ConfigError
-from ml.core.names import CANARY, CHAMPION
-from ml.core.release import Release, first_champion, in_force_at, opponent_of, start_canary
+from ml.core.names import CANARY, CHAMPION, PREVIOUS
+from ml.core.release import (
+    REASON_MAX_LENGTH,
+    ROLLED_BACK,
+    SUPERSEDED,
+    Release,
+    Standing,
+    crown,
+    end_canary,
+    first_champion,
+    in_force_at,
+    is_rollback,
+    opponent_of,
+    restore,
+    standings,
+    start_canary,
+    step_back,
+)
 
 JUNE, JULY, AUGUST = (datetime(2013, month, 1, 4, tzinfo=UTC) for month in (6, 7, 8))
 FIRST = first_champion("toy", 1, JUNE)
@@ -26,6 +43,7 @@ releases = st.builds(
     canary_weight_bp=st.integers(0, 10_000),
     salt=st.text(max_size=60),
     previous=st.none() | st.integers(1, 10**6),
+    reason=st.text(max_size=REASON_MAX_LENGTH),
 )
 
 
@@ -107,3 +125,115 @@ def test_a_version_is_compared_with_what_it_replaced(version: int, opponent: int
     for order in (ALL, ALL[::-1]):
         found = opponent_of(order, version)
         assert (found.revision if found else None) == opponent
+
+
+def test_a_release_of_before_there_were_reasons_is_the_same_text() -> None:
+    """Or publishing it again would look like another release."""
+    assert "reason" not in FIRST.to_json()
+    assert end_canary(SECOND, AUGUST, reason="slow").to_json().count('"reason": "slow"') == 1
+
+
+CROWNED = crown(SECOND, AUGUST)
+
+
+def test_a_canary_is_crowned_and_the_champion_before_is_the_way_back() -> None:
+    assert (CROWNED.champion, CROWNED.canary, CROWNED.previous) == (2, None, 1)
+    assert (CROWNED.revision, CROWNED.traffic_pct(2), CROWNED.traffic_pct(1)) == (3, 100.0, 0.0)
+    assert {CROWNED.assign(str(n)) for n in range(200)} == {CHAMPION}
+
+
+def test_a_canary_is_withdrawn_and_the_champion_keeps_all() -> None:
+    found = end_canary(SECOND, AUGUST, reason="slow")
+    assert (found.champion, found.canary, found.previous) == (1, None, None)
+    assert (found.revision, found.traffic_pct(1), found.reason) == (3, 100.0, "slow")
+
+
+def test_the_previous_champion_comes_back_once() -> None:
+    found = restore(CROWNED, AUGUST, reason="worse")
+    assert (found.champion, found.canary, found.previous) == (1, None, None)
+    assert (found.revision, found.salt, found.reason) == (4, "toy/4", "worse")
+    with pytest.raises(ConfigError, match="nothing to roll back to: version 1 is the champion"):
+        restore(found, AUGUST)
+
+
+def test_a_reason_belongs_to_one_revision() -> None:
+    back = end_canary(SECOND, AUGUST, reason="slow")
+    assert start_canary(back, 3, AUGUST, weight_bp=1000).reason == ""
+
+
+@pytest.mark.parametrize("step", [crown, end_canary])
+def test_without_a_canary_there_is_nothing_to_crown_or_withdraw(step: Any) -> None:
+    with pytest.raises(ConfigError, match="release 1 has no canary: version 1 takes all"):
+        step(FIRST, AUGUST)
+
+
+@pytest.mark.parametrize("step", [crown, end_canary, step_back])
+def test_no_step_reaches_into_the_past(step: Any) -> None:
+    with pytest.raises(ConfigError, match="not before the current one"):
+        step(SECOND, JUNE)
+
+
+def test_a_canary_goes_before_the_champion_does() -> None:
+    """With a canary beside a champion that has a way back, one step is the canary's alone."""
+    both = start_canary(CROWNED, 3, AUGUST, weight_bp=1000)
+    once = step_back(both, AUGUST)
+    twice = step_back(once, AUGUST)
+    assert [(found.champion, found.canary) for found in (both, once, twice)] == [
+        (2, 3),
+        (2, None),
+        (1, None),
+    ]
+
+
+def test_what_became_of_each_version() -> None:
+    fourth = start_canary(CROWNED, 3, AUGUST, weight_bp=1000)
+    fifth = start_canary(fourth, 4, AUGUST, weight_bp=2500)
+    history = [FIRST, SECOND, CROWNED, fourth, fifth]
+    assert standings(history) == {
+        1: Standing(PREVIOUS, left=2),
+        2: Standing(CHAMPION, 75.0),
+        3: Standing(SUPERSEDED, left=4),
+        4: Standing(CANARY, 25.0),
+    }
+    sixth = end_canary(fifth, AUGUST, reason="slow")
+    seventh = restore(sixth, AUGUST, reason="worse")
+    assert standings([*history, sixth, seventh]) == {
+        1: Standing(CHAMPION, 100.0),
+        2: Standing(ROLLED_BACK, left=6, reason="worse"),
+        3: Standing(SUPERSEDED, left=4),
+        4: Standing(ROLLED_BACK, left=5, reason="slow"),
+    }
+
+
+def test_nothing_became_of_nothing() -> None:
+    assert standings([]) == {}
+
+
+STEPS = {
+    "start": lambda now, version: start_canary(now, version, JULY, weight_bp=1000),
+    "crown": lambda now, _: crown(now, JULY),
+    "back": lambda now, _: step_back(now, JULY),
+}
+
+
+@given(st.lists(st.sampled_from(sorted(STEPS)), max_size=30))
+def test_whatever_happens_one_champion_answers_and_nothing_rolled_back_returns(
+    steps: list[str],
+) -> None:
+    history, gone = [FIRST], set[int]()
+    for version, step in enumerate(steps, start=2):
+        try:
+            history.append(STEPS[step](history[-1], version))
+        except ConfigError:
+            continue  # nothing to crown, or nothing to go back to
+        assert is_rollback(history[-2], history[-1]) == (step == "back")
+        found = standings(history)
+        shares = [one.traffic_pct for one in found.values()]
+        assert sum(shares) == 100.0 and all(
+            (one.left is None) == (one.traffic_pct > 0) for one in found.values()
+        )
+        assert [v for v, one in found.items() if one.status == CHAMPION] == [history[-1].champion]
+        now = {v for v, one in found.items() if one.status == ROLLED_BACK}
+        assert gone <= now
+        gone = now
+    assert [release.revision for release in history] == list(range(1, len(history) + 1))

@@ -9,21 +9,31 @@ from support import small_spec
 
 from ml.core.errors import ConfigError, OutOfCoverage
 from ml.core.partitions import Cadence
-from ml.core.spec import Coverage, GatePlan, Label, ReleasePlan
+from ml.core.plans import Criterion, GatePlan, ReleasePlan
+from ml.core.spec import Coverage, Label
 from ml.use_cases import load_spec
+
+GATES: dict[str, Any] = {
+    "criteria": (Criterion(metric="auc", minimum=0.7),),
+    "margin": 0.01,
+    "minimum_gain": 0.001,
+}
 
 
 def test_a_field_that_nobody_reads_is_refused() -> None:
     """Or a misspelt threshold would be no threshold."""
     with pytest.raises(ValidationError, match="minimum_skil"):
-        GatePlan(minimum_skill=0.1, maximum_auc=0.9, margin=0.0, minimum_gain=0.1, minimum_skil=0.2)
+        GatePlan(**GATES, minimum_skil=0.2)
     with pytest.raises(ValidationError, match="holdout_days"):
         small_spec(holdout_days=3)
 
 
 def test_a_missing_threshold_is_refused() -> None:
-    with pytest.raises(ValidationError, match="maximum_auc"):
-        GatePlan(minimum_skill=0.1, margin=0.0, minimum_gain=0.1)
+    for name in GATES:
+        with pytest.raises(ValidationError, match=name):
+            GatePlan(**{field: value for field, value in GATES.items() if field != name})
+    with pytest.raises(ValidationError, match="criteria"):
+        GatePlan(**GATES | {"criteria": ()})
 
 
 @pytest.mark.parametrize(
@@ -49,24 +59,14 @@ def test_a_canary_has_some_traffic_but_not_all(weight: float) -> None:
         ReleasePlan(canary_weight_bp=weight)
 
 
-@pytest.mark.parametrize(
-    ("name", "threshold"),
-    [
-        ("minimum_skill", float("nan")),
-        ("minimum_skill", float("-inf")),
-        ("maximum_auc", float("nan")),
-        ("maximum_auc", float("inf")),
-        ("margin", float("nan")),
-        ("margin", float("inf")),
-        ("minimum_gain", float("nan")),
-        ("minimum_gain", float("inf")),
-    ],
-)
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["margin", "minimum_gain", "maximum_cost_increase", "minimum"])
 def test_a_threshold_is_a_number(name: str, threshold: float) -> None:
     """`upper < inf` and `lower < nan` are gates that cannot fail."""
-    good = {"minimum_skill": 0.1, "maximum_auc": 0.9, "margin": 0.01, "minimum_gain": 0.001}
+    made: Any = Criterion if name == "minimum" else GatePlan
+    fields = {"metric": "auc"} if name == "minimum" else GATES
     with pytest.raises(ValidationError, match=name):
-        GatePlan(**good | {name: threshold})
+        made(**fields | {name: threshold})
 
 
 def test_a_bad_slug_is_refused() -> None:

@@ -1,22 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ml.core.statistics import (
     MISSING,
     Estimate,
-    cluster_weights,
-    clustered_auc,
-    clustered_mean,
-    clustered_ratio,
+    Resampling,
 )
 
 OPTIONS = {"replicates": 800, "seed": 5}
+
+
+def draws(cluster: NDArray, **options: int) -> Resampling:
+    return Resampling(cluster, **OPTIONS | options)
 
 
 def days_with_a_shared_shock(days: int = 40, rows: int = 50) -> tuple[NDArray, NDArray]:
@@ -31,8 +34,8 @@ def test_the_interval_is_wider_than_that_of_single_rows() -> None:
     """With a shock per day, rows pretend to know four times more than days do."""
     values, days = days_with_a_shared_shock()
     rows = np.array([str(n) for n in range(len(values))])
-    by_day = clustered_mean(values, days, **OPTIONS)
-    by_row = clustered_mean(values, rows, **OPTIONS)
+    by_day = draws(days).mean(values)
+    by_row = draws(rows).mean(values)
     assert by_day.value == pytest.approx(by_row.value) == pytest.approx(values.mean())
     assert by_day.upper - by_day.lower > 3 * (by_row.upper - by_row.lower)
 
@@ -42,7 +45,7 @@ def test_the_bounds_are_those_of_the_day_means() -> None:
     values, days = days_with_a_shared_shock(days=60)
     means = values.reshape(60, -1).mean(axis=1)
     half = 1.645 * means.std(ddof=1) / np.sqrt(60)
-    found = clustered_mean(values, days, replicates=4000, seed=2)
+    found = draws(days, replicates=4000, seed=2).mean(values)
     assert found.lower == pytest.approx(means.mean() - half, abs=0.15 * half)
     assert found.upper == pytest.approx(means.mean() + half, abs=0.15 * half)
 
@@ -53,42 +56,52 @@ def test_the_interval_covers_the_truth_nine_times_in_ten() -> None:
     hits = 0
     for _ in range(300):
         values = np.repeat(generator.normal(size=40), 10) + generator.normal(size=400)
-        found = clustered_mean(values, cluster, replicates=300, seed=4)
+        found = draws(cluster, replicates=300, seed=4).mean(values)
         hits += found.lower <= 0 <= found.upper
     assert 0.82 <= hits / 300 <= 0.95
 
 
 def test_a_seed_gives_the_same_interval_and_another_seed_another() -> None:
     values, days = days_with_a_shared_shock()
-    first, again = (clustered_mean(values, days, replicates=300, seed=7) for _ in range(2))
+    first, again = (draws(days, seed=7).mean(values) for _ in range(2))
     assert first == again
-    assert first != clustered_mean(values, days, replicates=300, seed=8)
+    assert first != draws(days, seed=8).mean(values)
 
 
 def test_the_order_of_rows_does_not_matter() -> None:
     values, days = days_with_a_shared_shock()
     order = np.random.default_rng(0).permutation(len(values))
-    one = clustered_mean(values, days, **OPTIONS)
-    other = clustered_mean(values[order], days[order], **OPTIONS)
+    one = draws(days).mean(values)
+    other = draws(days[order]).mean(values[order])
     assert (one.value, one.lower, one.upper) == pytest.approx(
         (other.value, other.lower, other.upper)
     )
 
 
-def test_each_replicate_draws_as_many_clusters_as_there_are() -> None:
-    weights = cluster_weights(12, replicates=50, seed=1)
+def drawn(clusters: int, *, replicates: int, seed: int) -> NDArray:
+    """How often each cluster is drawn in each replicate: the multinomial that the source states."""
+    shares = np.full(clusters, 1 / clusters)
+    return np.random.default_rng(seed).multinomial(clusters, shares, size=replicates)
+
+
+def test_bounds_are_quantiles_over_draws_of_whole_clusters() -> None:
+    values, days = days_with_a_shared_shock(days=12)
+    weights = drawn(12, replicates=50, seed=1)
     assert weights.shape == (50, 12) and (weights.sum(axis=1) == 12).all()
+    means = weights @ values.reshape(12, -1).mean(axis=1) / 12
+    found = draws(days, replicates=50, seed=1).mean(values)
+    assert (found.lower, found.upper) == pytest.approx(tuple(np.quantile(means, [0.05, 0.95])))
 
 
 def test_rows_and_clusters_are_counted() -> None:
     values, days = days_with_a_shared_shock(days=9, rows=11)
-    found = clustered_mean(values, days, **OPTIONS)
+    found = draws(days).mean(values)
     assert (found.rows, found.clusters) == (99, 9)
 
 
 def test_a_ratio_is_of_sums_not_of_rows() -> None:
     cluster = np.array(["a", "b"])
-    found = clustered_ratio(np.array([1.0, 9.0]), np.array([10.0, 10.0]), cluster, **OPTIONS)
+    found = draws(cluster).ratio(np.array([1.0, 9.0]), np.array([10.0, 10.0]))
     assert found.value == 0.5 and (found.lower, found.upper) == (0.1, 0.9)
 
 
@@ -101,7 +114,7 @@ def test_the_auc_is_scikit_learns_with_ties_and_without(
     rows: list[tuple[bool, int, int]],
 ) -> None:
     label, score, day = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    found = clustered_auc(label, score, day.astype(str), replicates=5, seed=1)
+    found = draws(day.astype(str), replicates=5).auc(label, score)
     assert found.value == pytest.approx(roc_auc_score(label, score))
 
 
@@ -110,8 +123,8 @@ def test_the_auc_of_each_replicate_is_scikit_learns_weighted_one() -> None:
     label = generator.integers(0, 2, 300).astype(float)
     score = np.round(label * 0.3 + generator.uniform(size=300), 1)
     day = np.repeat([f"{d}" for d in range(10)], 30)
-    found = clustered_auc(label, score, day, replicates=200, seed=3)
-    weights = cluster_weights(10, replicates=200, seed=3)
+    found = draws(day, replicates=200, seed=3).auc(label, score)
+    weights = drawn(10, replicates=200, seed=3)
     expected = [roc_auc_score(label, score, sample_weight=np.repeat(w, 30)) for w in weights]
     assert (found.lower, found.upper) == pytest.approx(tuple(np.quantile(expected, [0.05, 0.95])))
 
@@ -120,8 +133,8 @@ def test_the_auc_of_each_replicate_is_scikit_learns_weighted_one() -> None:
 def test_one_value_that_is_not_a_number_spoils_mean_and_ratio(where: int) -> None:
     values, days = days_with_a_shared_shock(days=10)
     values[where] = np.nan
-    assert not clustered_mean(values, days, **OPTIONS).is_finite
-    assert not clustered_ratio(np.ones_like(values), values, days, **OPTIONS).is_finite
+    assert not draws(days).mean(values).is_finite
+    assert not draws(days).ratio(np.ones_like(values), values).is_finite
 
 
 @pytest.mark.parametrize("where", [0, 57, -1])
@@ -129,29 +142,84 @@ def test_one_score_that_is_not_a_number_spoils_the_auc(where: int) -> None:
     values, days = days_with_a_shared_shock(days=10)
     label = (values > 0).astype(float)
     values[where] = np.nan
-    assert not clustered_auc(label, values, days, **OPTIONS).is_finite
+    assert not draws(days).auc(label, values).is_finite
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_the_auc_of_one_class_is_not_a_number(value: float) -> None:
     label, days = np.full(20, value), np.repeat(["a", "b"], 10)
     score = np.linspace(0, 1, 20)
-    assert not clustered_auc(label, score, days, **OPTIONS).is_finite
+    assert not draws(days).auc(label, score).is_finite
 
 
 def test_a_denominator_of_zero_is_not_a_number() -> None:
-    with np.errstate(all="ignore"):
-        found = clustered_ratio(np.ones(4), np.zeros(4), np.array(list("aabb")), **OPTIONS)
+    found = draws(np.array(list("aabb"))).ratio(np.ones(4), np.zeros(4))
     assert not found.is_finite
 
 
-@pytest.mark.parametrize("estimate", [clustered_mean, clustered_auc, clustered_ratio])
-def test_no_rows_at_all_give_an_estimate_that_is_missing(estimate: object) -> None:
+FIGURES = {
+    "mean": lambda d, y, p: d.mean(p),
+    "ratio": lambda d, y, p: d.ratio(y, p),
+    "auc": lambda d, y, p: d.auc(y, p),
+    "average_precision": lambda d, y, p: d.average_precision(y, p),
+    "calibration_error": lambda d, y, p: d.calibration_error(y, p),
+}
+every_figure = pytest.mark.parametrize("figure", FIGURES.values(), ids=FIGURES.keys())
+
+
+def predictions(rows: int = 400, days: int = 10) -> tuple[NDArray, NDArray, NDArray]:
+    """Labels, rounded probabilities that know something of them, and days."""
+    generator = np.random.default_rng(9)
+    label = generator.integers(0, 2, rows).astype(float)
+    score = np.round(label * 0.3 + generator.uniform(0, 0.7, rows), 2)
+    return label, score, np.repeat([f"{day}" for day in range(days)], rows // days)
+
+
+@every_figure
+def test_no_rows_at_all_give_an_estimate_that_is_missing(figure: Callable[..., Estimate]) -> None:
     """Not an error of arithmetic: the gates must be able to say INVALID."""
     empty = np.array([], dtype=float)
-    columns = [empty] if estimate is clustered_mean else [empty, empty]
-    found = estimate(*columns, empty.astype(str), **OPTIONS)  # type: ignore[operator]  # three signatures
+    found = figure(draws(empty.astype(str)), empty, empty)
     assert not found.is_finite and found.rows == 0
+
+
+@every_figure
+def test_nan_among_the_predictions_spoils_every_figure(figure: Callable[..., Estimate]) -> None:
+    label, score, day = predictions()
+    assert figure(draws(day), label, score).is_finite
+    score[7] = np.nan
+    assert not figure(draws(day), label, score).is_finite
+
+
+def test_the_average_precision_is_scikit_learns_also_in_each_replicate() -> None:
+    label, score, day = predictions()
+    found = draws(day, replicates=130, seed=3).average_precision(label, score)
+    assert found.value == pytest.approx(average_precision_score(label, score))
+    expected = [
+        average_precision_score(label, score, sample_weight=np.repeat(weight, 40))
+        for weight in drawn(10, replicates=130, seed=3)
+    ]
+    assert (found.lower, found.upper) == pytest.approx(tuple(np.quantile(expected, [0.05, 0.95])))
+
+
+def test_the_calibration_error_is_the_gap_of_the_bins() -> None:
+    label, score, day = predictions(rows=300, days=10)
+    found = draws(day).calibration_error(label, score, bins=3)
+    bins = np.array_split(np.argsort(score, kind="stable"), 3)
+    gaps = [abs(score[rows].mean() - label[rows].mean()) for rows in bins]
+    assert found.value == pytest.approx(np.mean(gaps))
+    shifted = draws(day).calibration_error(label, score + 1, bins=3)
+    assert shifted.value == pytest.approx(1 + (score - label).mean())
+
+
+def test_a_part_of_the_rows_keeps_the_draws() -> None:
+    """So that segments are compared on the same replicates as the whole."""
+    values, days = days_with_a_shared_shock(days=10, rows=10)
+    first = np.arange(len(values)) % 10 == 0
+    part = draws(days).among(first)
+    assert part.mean(values[first]) == draws(days[first]).mean(values[first])
+    lone = draws(days).among(days == "03")
+    assert (lone.rows, lone.clusters) == (10, 1)
 
 
 def test_missing_is_not_finite() -> None:

@@ -10,14 +10,16 @@ import pytest
 
 from ml.local import supervisor
 from ml.local.ports import keep_ports, load_ports, ports_file
-from ml.local.tracking import with_server
+from ml.local.tracking import pages, with_server
 from ml.settings import Settings
 
 
 class _Healthy(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200)
+        known = self.path.endswith(("/health", "experiment_name=flight_delay"))
+        self.send_response(200 if known else 404)
         self.end_headers()
+        self.wfile.write(b'{"experiment": {"experiment_id": "7"}}')
 
     def log_message(self, *_: object) -> None:
         pass
@@ -93,3 +95,12 @@ def test_it_costs_a_stage_next_to_nothing(scratch: Settings) -> None:
     begin = time.perf_counter()
     with_server(scratch)
     assert time.perf_counter() - begin < 0.05
+
+
+def test_each_use_case_that_was_trained_has_a_page_with_columns(server: str) -> None:
+    view = "workflowType=machine_learning&viewStateShareKey=candidates"
+    assert pages(server) == {"flight_delay": f"{server}/#/experiments/7/runs?{view}"}
+
+
+def test_without_a_server_there_are_no_pages(scratch: Settings) -> None:
+    assert pages(load_ports(scratch).mlflow_url) == {}

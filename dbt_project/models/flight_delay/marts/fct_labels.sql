@@ -26,6 +26,7 @@ select
     flight_id,
     partition_key,
     flight_status,
+    flight_status <> 'cancelled' as has_departed,
     case when flight_status = 'completed' then (arrival_delay_min >= 15)::integer end as is_late,
     case when flight_status = 'completed' then arrival_delay_min end as arrival_delay_min,
     case when flight_status = 'completed' then greatest(arrived_at, corrected_at) end as label_known_at,

@@ -1,0 +1,1 @@
+"""How the figures are drawn; `ml.stages.plots` says which there are."""

@@ -1,0 +1,121 @@
+"""One look for all figures: what stands where, in which colours, how large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ml.core.losses import Floats
+
+# Told apart by the colour-blind and on a grey print (Okabe & Ito, 2008, "Color universal design").
+MODEL, OBSERVED, MARK, REFERENCE = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
+PALE = "#9ECAE1"
+_DPI = 90
+_POINTS = 300  # more of them cannot be seen, and cost time and bytes
+_WIDTH = 7.2  # inches
+_LETTER = 0.078  # inches, of a name beside an axis
+BINS = 15
+"""Of equal size, for calibration; as many as `calibration_error` has."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows with a label and a prediction, each of shape (n,) with n > 0, all finite.
+
+    Attributes:
+        where: what rows these are, in words.
+    """
+
+    label: Floats
+    prediction: Floats
+    where: str
+
+    def binned(self, bins: int) -> tuple[Floats, Floats, int]:
+        """Mean prediction and mean label in bins of equal size, and the rows of the first bin."""
+        order = np.argsort(self.prediction, kind="stable")
+        groups = [group for group in np.array_split(order, bins) if len(group)]
+        predicted, observed = (
+            np.array([values[group].mean() for group in groups])
+            for values in (self.prediction, self.label)
+        )
+        return predicted, observed, len(groups[0])
+
+
+def canvas(
+    title: str,
+    subtitle: str,
+    *,
+    panels: int = 1,
+    height: float = 4.6,
+    names: Sequence[str] = (),
+    legend: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `panels` side by side; the title says what is found, the line below on what.
+
+    Args:
+        height: inches.
+        names: that stand left of the first panel; the figure grows by what they need.
+        legend: whether there is to be room for one above the panels.
+    """
+    # Margins in inches, fixed: `layout="constrained"` doubles the time that a figure takes.
+    left = max(0.8, 0.3 + _LETTER * max(map(len, names), default=0))
+    width = _WIDTH + max(0.0, left - 1.6)
+    figure = Figure(figsize=(width, height), dpi=_DPI)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    figure.subplots_adjust(
+        left=left / width,
+        right=0.97,
+        top=1 - (0.92 if legend else 0.72) / height,
+        bottom=0.58 / height,
+        wspace=0.08,
+    )
+    figure.text(0.02, 1 - 0.12 / height, title, fontsize=12, weight="bold", va="top")
+    figure.text(0.02, 1 - 0.40 / height, subtitle, fontsize=9, color=REFERENCE, va="top")
+    for axis in axes:
+        dress(axis, ticks=5 if panels == 1 else 4)
+    return figure, list(axes)
+
+
+def dress(axis: Axes, *, ticks: int = 5) -> None:
+    """A light grid, no box, and few ticks: they take most of the time of drawing."""
+    axis.locator_params(nbins=ticks)
+    axis.grid(color="#E5E5E5", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def thin(*curves: Floats) -> list[Floats]:
+    """The same few hundred points of each of these curves; the ends are kept."""
+    length = len(curves[0])
+    kept = np.unique(np.linspace(0, length - 1, min(length, _POINTS)).astype(int))
+    return [np.asarray(curve)[kept] for curve in curves]
+
+
+def bars(axis: Axes, values: Sequence[float], *, colours: Sequence[str]) -> None:
+    """Horizontal bars from top to bottom in the given order."""
+    axis.barh(np.arange(len(values)), list(values), color=list(colours), height=0.72)
+
+
+def rows_of_names(axis: Axes, names: Sequence[str], *, labelled: bool = True) -> None:
+    """One line for each name, the first on top."""
+    if labelled:
+        axis.set_yticks(np.arange(len(names)), list(names), fontsize=9)
+    else:
+        axis.set_yticks([])
+    axis.set_ylim(len(names) - 0.4, -0.6)
+
+
+def legend_above(axis: Axes, *, columns: int = 2) -> None:
+    """A legend above the panel, where nothing can be under it."""
+    axis.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=columns,
+        frameon=False,
+        fontsize=8,
+        handletextpad=0.4,
+    )

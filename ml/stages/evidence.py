@@ -1,0 +1,305 @@
+"""What a version's verdicts rest on, gathered from its holdout: the only place that reads one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ml.adapters.features import FEATURES_KNOWN_AT
+from ml.core.errors import ConfigError, DataError
+from ml.core.evidence import ContractEvidence, Evidence, SegmentEvidence
+from ml.core.losses import Floats, row_loss
+from ml.core.metrics import constant_cost, evaluate, row_cost
+from ml.core.ports import Model, ModelVersion, Platform
+from ml.core.problems import ProblemType
+from ml.core.statistics import Resampling
+from ml.stages.examples import group_values, label_values, read_examples, with_label
+
+RULE = "rule"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Evidence, and the rows that it was gathered from.
+
+    Attributes:
+        first, last: partition keys of the holdout.
+        rows: of the holdout, with a label.
+        label, prediction: of these rows, shape (n,).
+        baselines: what people reach without a model: metric name to its value.
+    """
+
+    evidence: Evidence
+    first: str
+    last: str
+    rows: pd.DataFrame
+    label: Floats
+    prediction: Floats
+    baselines: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Holdout:
+    """The labelled rows of the holdout, and what can be said of them without a model."""
+
+    platform: Platform
+    rows: pd.DataFrame
+    label: Floats
+    draws: Resampling
+
+    @classmethod
+    def of(cls, platform: Platform, rows: pd.DataFrame) -> _Holdout:
+        plan, cluster = platform.spec.gates, rows["partition_key"].to_numpy("str")
+        draws = Resampling(cluster, replicates=plan.replicates, seed=plan.seed)
+        return cls(platform, rows, label_values(platform, rows), draws)
+
+    def loss(self, prediction: Floats) -> Floats:
+        return row_loss(self.platform.spec.problem, self.label, prediction)
+
+    def cost(self, prediction: Floats) -> Floats | None:
+        cost = self.platform.spec.cost
+        return None if cost is None else row_cost(self.label, prediction, cost)
+
+    def no_model_cost(self) -> Floats | None:
+        cost = self.platform.spec.cost
+        return None if cost is None else constant_cost(self.label, cost)
+
+    def positives(self, mask: NDArray[np.bool_]) -> int:
+        """Rows of class 1; of a problem without that class, all rows say something."""
+        is_binary = self.platform.spec.problem is ProblemType.BINARY
+        return int(self.label[mask].sum()) if is_binary else int(mask.sum())
+
+
+@dataclass(frozen=True)
+class _Opponent:
+    """What the candidate is compared with, row by row.
+
+    Attributes:
+        fault: why there is no fair comparison; loss and cost are missing then.
+    """
+
+    name: str
+    fault: str = ""
+    loss: Floats | None = None
+    cost: Floats | None = None
+    latency_us: float | None = None
+
+
+def gather(platform: Platform, candidate: ModelVersion, champion: int | None) -> Gathered:
+    """Read the holdout once, as the candidate's training recorded it, and ask everyone.
+
+    Not as the spec says now: the spec may have changed, and the model has seen what it saw.
+
+    Args:
+        champion: version to compare with; None for the first model ever.
+
+    Raises:
+        ConfigError: if the version's windows are not those of its run, or the holdout does not lie
+            after what the candidate has learned from.
+        DataError: if the holdout has no labelled rows, or a file of the candidate is broken.
+    """
+    tags = platform.tracking.tags(candidate.run_id)
+    first, last = _holdout_window(candidate, tags)
+    examples = read_examples(platform, platform.spec.partitions(first, last))
+    as_of = datetime.fromisoformat(candidate.tags["as_of"])
+    holdout = _Holdout.of(platform, with_label(platform, examples, known_by=as_of))
+    if holdout.rows.empty:
+        raise DataError(
+            f"the holdout {first} to {last} has no labelled rows",
+            expected=f"labels that were known at {as_of.isoformat()}",
+            repair="ingest and transform these partitions, then validate again",
+        )
+    model = platform.tracking.load_model(candidate.run_id, any_contract=True)
+    contract = _contract(platform, tags.get("contract.sha256", ""), model, examples)
+    prediction = _candidate_prediction(model, contract, holdout.rows)
+    rule = platform.tracking.load_rule(candidate.run_id).predict(holdout.rows)
+    opponent = _opponent(holdout, candidate, champion, rule)
+    evidence = _evidence(holdout, contract, prediction, rule, opponent, _latency(tags))
+    baselines = _baselines(holdout, rule)
+    return Gathered(evidence, first, last, holdout.rows, holdout.label, prediction, baselines)
+
+
+def _evidence(
+    holdout: _Holdout,
+    contract: ContractEvidence,
+    prediction: Floats,
+    rule: Floats,
+    opponent: _Opponent,
+    latency_us: float | None,
+) -> Evidence:
+    spec, draws = holdout.platform.spec, holdout.draws
+    difference = None if opponent.loss is None else holdout.loss(prediction) - opponent.loss
+    cost = holdout.cost(prediction)
+    more_cost = None if cost is None or opponent.cost is None else cost - opponent.cost
+    return Evidence(
+        rows=len(holdout.rows),
+        positives=holdout.positives(np.ones(len(holdout.rows), dtype=bool)),
+        opponent=opponent.name,
+        opponent_fault=opponent.fault,
+        contract=contract,
+        metrics=evaluate(
+            spec.problem, holdout.label, prediction, rule=rule, resampling=draws, cost=spec.cost
+        ),
+        difference=None if difference is None or opponent.name == RULE else draws.mean(difference),
+        cost_difference=None if more_cost is None else draws.mean(more_cost),
+        segments=() if difference is None else tuple(_segments(holdout, difference)),
+        latency_us=latency_us,
+        opponent_latency_us=opponent.latency_us,
+    )
+
+
+def _segments(holdout: _Holdout, difference: Floats) -> Iterator[SegmentEvidence]:
+    for column in holdout.platform.spec.segments:
+        values = group_values(holdout.rows, column)
+        for value in np.unique(values):
+            mask = values == value
+            yield SegmentEvidence(
+                column=column,
+                value=str(value),
+                rows=int(mask.sum()),
+                positives=holdout.positives(mask),
+                difference=holdout.draws.among(mask).mean(difference[mask]),
+            )
+
+
+# --- the candidate ---
+
+_OF_THE_TRAINING = ("as_of", "window.select", "window.holdout")
+
+
+def _holdout_window(candidate: ModelVersion, tags: Mapping[str, str]) -> tuple[str, str]:
+    """First and last key of the holdout: rows that the candidate cannot have learned from.
+
+    Args:
+        tags: of the candidate's run.
+    """
+    own, version = candidate.tags, candidate.version
+    told = {name: f"{name} {own[name]}, its run {tags.get(name)}" for name in _OF_THE_TRAINING}
+    if other := [told[name] for name in told if own[name] != tags.get(name)]:
+        raise ConfigError(
+            f"version {version} says {'; '.join(other)}",
+            expected="the tags that its training has written",
+            repair="somebody has edited them: set them back to the run's, or train a new candidate",
+        )
+    _, _, learned = own["window.select"].partition("..")
+    first, _, last = own["window.holdout"].partition("..")
+    if not learned or learned >= first:
+        raise ConfigError(
+            f"version {version} has learned from data up to {learned}, its holdout begins {first}",
+            expected="a holdout after everything that the candidate has learned from",
+            repair="train a new candidate: what this one has seen cannot judge it",
+        )
+    return first, last
+
+
+def _contract(
+    platform: Platform, recorded: str, model: Model, examples: pd.DataFrame
+) -> ContractEvidence:
+    expected = _has_expected_label(platform, examples)
+    return ContractEvidence(
+        recorded=recorded,
+        found=model.contract_sha256,
+        missing_columns=tuple(name for name in model.columns if name not in examples.columns),
+        expected_labels=int(expected.sum()),
+        known_labels=int((expected & _known_at_closing(platform, examples)).sum()),
+        late_features=int(_is_late(platform, examples).sum()),
+    )
+
+
+def _has_expected_label(platform: Platform, examples: pd.DataFrame) -> NDArray[np.bool_]:
+    column = platform.spec.label.expected
+    return examples[column].to_numpy(bool) if column else np.ones(len(examples), dtype=bool)
+
+
+def _known_at_closing(platform: Platform, examples: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether the label of each row was there when the labels of its partition closed."""
+    spec, keys = platform.spec, examples["partition_key"]
+    closing = {k: spec.calendar.parse(k).end + spec.label.maturity for k in keys.unique()}
+    in_time = examples[spec.label.known_at] <= pd.to_datetime(keys.map(closing), utc=True)
+    return (examples[spec.label.column].notna() & in_time).to_numpy(dtype=bool)
+
+
+def _is_late(platform: Platform, examples: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether a feature became known after the decision; unknown when is no excuse."""
+    known_at, columns = examples[FEATURES_KNOWN_AT], list(platform.features.columns)
+    is_later = known_at > examples[platform.spec.decided_at]
+    unknown = known_at.isna() & examples[columns].notna().any(axis=1)
+    return (is_later | unknown).to_numpy(dtype=bool)
+
+
+def _candidate_prediction(model: Model, contract: ContractEvidence, rows: pd.DataFrame) -> Floats:
+    """What it answers; nothing if columns are missing, of which the contract tells."""
+    if contract.missing_columns:
+        return np.full(len(rows), np.nan)
+    return _prediction(model, rows)
+
+
+def _prediction(model: Model, rows: pd.DataFrame) -> Floats:
+    found = np.asarray(model.predict(rows), dtype=np.float64)
+    if found.shape[:1] != (len(rows),):
+        raise DataError(f"the model gave {found.shape[:1]} answers to {len(rows)} rows")
+    return found
+
+
+def _latency(tags: Mapping[str, str]) -> float | None:
+    try:
+        return float(tags["latency_us"])
+    except (KeyError, ValueError):
+        return None
+
+
+# --- what it is compared with ---
+
+
+def _opponent(
+    holdout: _Holdout, candidate: ModelVersion, champion: int | None, rule: Floats
+) -> _Opponent:
+    """The champion; for the first model ever the rule, and in cost, doing without a model."""
+    if champion is None:
+        return _Opponent(RULE, loss=holdout.loss(rule), cost=holdout.no_model_cost())
+    name = f"champion {champion}"
+    try:
+        found = holdout.platform.registry.version(champion)
+        if fault := _unfair(candidate, found, str(holdout.rows["partition_key"].min())):
+            return _Opponent(name, fault)
+        model = holdout.platform.tracking.load_model(found.run_id)
+        prediction = _prediction(model, holdout.rows)
+        latency = _latency(holdout.platform.tracking.tags(found.run_id))
+    except (ConfigError, DataError) as error:  # gone or broken: no fair comparison, and no pass
+        return _Opponent(name, error.seen)
+    if count := int((~np.isfinite(prediction)).sum()):
+        return _Opponent(name, f"{name} gave {count:,} answer(s) that are not numbers")
+    return _Opponent(name, "", holdout.loss(prediction), holdout.cost(prediction), latency)
+
+
+def _unfair(candidate: ModelVersion, champion: ModelVersion, first: str) -> str:
+    """Why a comparison on these rows would prove nothing; empty if it would."""
+    tags, number = champion.tags, champion.version
+    if "window.select" not in tags:
+        return f"champion {number} does not say what it has learned from"
+    learned = tags["window.select"].split("..")[1]
+    if learned >= first:
+        return (
+            f"champion {number} has learned from data up to {learned}, the holdout begins {first}"
+        )
+    if champion.run_id == candidate.run_id or _model(champion) == _model(candidate):
+        return f"version {candidate.version} is champion {number} itself"
+    return ""
+
+
+def _model(version: ModelVersion) -> tuple[str | None, ...]:
+    return tuple(version.tags.get(name) for name in ("model.sha256", "contract.sha256"))
+
+
+def _baselines(holdout: _Holdout, rule: Floats) -> dict[str, float]:
+    spec, found = holdout.platform.spec, {}
+    found[f"rule_{spec.problem.loss_name}"] = float(holdout.loss(rule).mean())
+    if spec.cost is not None:
+        found["never_cost"] = float(spec.cost.missed * holdout.label.mean())
+        found["always_cost"] = 1.0
+    return found

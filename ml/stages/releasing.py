@@ -1,0 +1,37 @@
+"""How a revision comes into force: written first, then told to everybody who looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ml.core.ports import Platform
+from ml.core.release import ROLLED_BACK, Release, Standing, standings
+
+ROLLED_BACK_FROM = "release.rolled_back_from_revision"
+"""Tag of a version, the last write of its rollback: without it, the rollback broke off."""
+
+
+def put_in_force(platform: Platform, release: Release) -> None:
+    """Publish a revision and tag every version that it or an older one has put aside.
+
+    Of all revisions, not only the last: a crash may have come between. The version that this step
+    has put aside comes last.
+    """
+    platform.registry.publish(release)
+    present = {found.version: found.tags for found in platform.registry.versions()}
+    aside = [one for one in standings(platform.registry.releases()).items() if one[1].left]
+    for version, standing in sorted(aside, key=lambda one: one[1].left or 0):
+        has = present.get(version)
+        if has is None:  # somebody has deleted it
+            continue
+        wanted = _tags(standing)
+        missing = {name: value for name, value in wanted.items() if has.get(name) != value}
+        platform.registry.tag(version, missing)
+
+
+def _tags(standing: Standing) -> Mapping[str, str]:
+    tags = {"release.status": standing.status, "release.traffic_pct": "0"}
+    if standing.status == ROLLED_BACK:
+        tags["release.rolled_back_reason"] = standing.reason
+        tags[ROLLED_BACK_FROM] = str(standing.left)
+    return tags

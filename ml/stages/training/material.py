@@ -1,0 +1,113 @@
+"""What the competitors learn from and are compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from ml.adapters.model_files import Contract, Predictor, read_model, text_of
+from ml.core.losses import Floats, row_loss
+from ml.core.plans import Value
+from ml.core.ports import Trial
+from ml.core.spec import UseCase
+
+
+@dataclass(frozen=True)
+class Material:
+    """The training set, and the columns that a model may see.
+
+    Attributes:
+        examples: what `ml.stages.training_set.read_training_set` gives.
+        columns: that the model sees, in its order.
+    """
+
+    spec: UseCase
+    examples: pd.DataFrame
+    columns: tuple[str, ...]
+
+    @cached_property
+    def fit(self) -> pd.DataFrame:
+        return self._window("fit")
+
+    @cached_property
+    def select(self) -> pd.DataFrame:
+        return self._window("select")
+
+    def _window(self, name: str) -> pd.DataFrame:
+        return self.examples[self.examples["window"] == name].reset_index(drop=True)
+
+    @property
+    def categorical(self) -> list[int]:
+        """Positions of the columns that hold text."""
+        return [self.columns.index(name) for name in self.spec.features.categorical]
+
+    def contract(self, kind: str) -> Contract:
+        """The contract of a model that sees all columns."""
+        categories = self.categories(self.spec.features.categorical)
+        return Contract(kind, self.spec.problem.value, self.columns, categories)
+
+    def categories(self, columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The values of these columns in the fit window: what a model can know."""
+        texts = {name: map(text_of, self.fit[name].unique()) for name in columns}
+        return {name: tuple(sorted({*filter(None, found)})) for name, found in texts.items()}
+
+    @cached_property
+    def matrix(self) -> tuple[Floats, Floats]:
+        """Of the fit and of the select window, shape (n, columns)."""
+        contract = self.contract("lightgbm")  # they differ in the kind only
+        return contract.encode(self.fit), contract.encode(self.select)
+
+    def labels(self, window: pd.DataFrame) -> Floats:
+        """Shape (n,)."""
+        return window[self.spec.label.column].to_numpy("float64")
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """A model that learned from the fit window, and how it does on the select window.
+
+    Attributes:
+        files: its folder, as `ml.adapters.model_files` writes it.
+        model: what these files give when they are read again.
+        prediction: for the rows of the select window.
+        loss: mean over these rows.
+        parameters: as they appear in the tracking UI.
+        curves: window to loss after each boosting round.
+        gain: of each column, in trees.
+        trials: of the search.
+    """
+
+    files: Mapping[str, bytes]
+    model: Predictor
+    prediction: Floats
+    loss: float
+    parameters: Mapping[str, Value]
+    curves: Mapping[str, Sequence[float]]
+    gain: Mapping[str, float]
+    trials: tuple[Trial, ...]
+
+    @property
+    def kind(self) -> str:
+        return self.model.kind
+
+
+def competitor(
+    material: Material,
+    files: Mapping[str, bytes],
+    *,
+    parameters: Mapping[str, Value],
+    curves: Mapping[str, Sequence[float]] | None = None,
+    gain: Mapping[str, float] | None = None,
+    trials: Sequence[Trial] = (),
+) -> Competitor:
+    """A competitor from its files: what is judged is what will be loaded, not what is in memory."""
+    model = read_model(files)
+    prediction = np.asarray(model.predict(material.select), dtype=np.float64)
+    label = material.labels(material.select)
+    loss = float(row_loss(material.spec.problem, label, prediction).mean())
+    more = (parameters, curves or {}, gain or {}, tuple(trials))
+    return Competitor(files, model, prediction, loss, *more)
