@@ -64,7 +64,7 @@ def stage_run(ran: StageRun, *, is_wide: bool = False) -> RenderableType:
 def _result(plain: Mapping[str, Any], *, is_wide: bool) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in plain.items():
-        if name in _TOLD_ELSEWHERE or value in ("", [], {}):
+        if name in _TOLD_ELSEWHERE or value in ("", [], {}) or (name == "version" and not value):
             continue
         shown = f"{value:g} %" if name.endswith("_pct") else _short(value)
         table.add_row(f"  {name.removesuffix('_pct').replace('_', ' ')}", Text(shown))

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from ml.adapters import model_files
 from ml.adapters.model_files import Contract
-from ml.core.ports import TrainedRun, Trial
+from ml.core.trained_run import TrainedRun, Trial
 
 COLUMNS = ("delay_mean_min", "overdue_count", "carrier")
 CATEGORIES = {"carrier": ("AA", "B6", "UA")}

@@ -15,8 +15,9 @@ from ml.adapters.tracking_record import IDENTITY, Recorder, close
 from ml.adapters.tracking_verdict import log_verdict
 from ml.adapters.tracking_views import experiment_tags
 from ml.core.errors import DataError
-from ml.core.ports import Model, TrainedRun
+from ml.core.ports import Model
 from ml.core.spec import UseCase
+from ml.core.trained_run import TrainedRun
 from ml.settings import Settings
 
 if TYPE_CHECKING:

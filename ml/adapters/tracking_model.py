@@ -14,7 +14,7 @@ from ml.adapters.mlflow_client import is_away
 from ml.adapters.model_files import CONTRACT, NATIVE, ModelError, Predictor
 from ml.adapters.tracking_artifacts import downloaded
 from ml.core.errors import DataError
-from ml.core.ports import TrainedRun
+from ml.core.trained_run import TrainedRun
 
 if TYPE_CHECKING:
     import numpy as np

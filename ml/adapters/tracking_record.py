@@ -16,7 +16,7 @@ from ml.adapters import tracking_model as models
 from ml.adapters.mlflow_client import is_away
 from ml.adapters.tracking_artifacts import Artifacts
 from ml.adapters.tracking_views import SEARCH_OF
-from ml.core.ports import TrainedRun, Trial
+from ml.core.trained_run import TrainedRun, Trial
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

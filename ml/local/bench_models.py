@@ -19,8 +19,9 @@ from rich.table import Table
 
 from ml.adapters.connect import connect
 from ml.core.errors import ConfigError
-from ml.core.ports import Platform, TrainedRun
+from ml.core.ports import Platform
 from ml.core.prediction_source import Source
+from ml.core.trained_run import TrainedRun
 from ml.render import console
 from ml.settings import Settings
 from ml.stages import ingest, promote, score, train, transform, validate

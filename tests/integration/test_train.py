@@ -93,8 +93,8 @@ def mlflow_client(platform: Any) -> Any:
     return mlflow.MlflowClient(platform.tracking.uri, platform.tracking.uri)
 
 
-def test_a_version_says_what_it_is_in_a_sentence(chain: Any) -> None:
-    found = mlflow_client(chain.platform).get_model_version(SLUG, "2")
+def test_a_version_says_what_it_is(chain: Any) -> None:
+    found = chain.platform.registry.version(2)
     tags = chain.platform.tracking.tags(chain.second.run_id)
     for name in ("as_of", "model.kind", "model.sha256", "contract.sha256", "window.holdout"):
         assert found.tags[name] == tags[name]

@@ -102,6 +102,10 @@ def test_a_stage_leaves_out_what_is_empty() -> None:
     ]
 
 
+def test_an_experiment_has_no_version() -> None:
+    assert "version" not in text(stage_run(ran(version=0, chosen="rule")))
+
+
 def test_a_share_is_a_percentage() -> None:
     assert "  traffic  90 %" in text(stage_run(ran(traffic_pct=90.0)))
 

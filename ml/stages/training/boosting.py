@@ -15,8 +15,8 @@ from lightgbm.callback import CallbackEnv
 from ml.adapters.model_files import LIGHTGBM, lightgbm_files
 from ml.core.losses import Floats, row_loss
 from ml.core.plans import Value
-from ml.core.ports import Trial
 from ml.core.problems import ProblemType
+from ml.core.trained_run import Trial
 from ml.stages.training.material import Competitor, Material, competitor
 from ml.stages.training.parameters import all_parameters, canonical
 from ml.stages.training.search import Attempted, Watch, search

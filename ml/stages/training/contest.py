@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ml.core.errors import DataError
-from ml.core.ports import Model, Trial
+from ml.core.ports import Model
+from ml.core.trained_run import Trial
 from ml.stages.training.boosting import fit_boosted
 from ml.stages.training.linear import fit_linear
 from ml.stages.training.material import Competitor, Material

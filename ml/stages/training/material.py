@@ -12,8 +12,8 @@ import pandas as pd
 from ml.adapters.model_files import Contract, Predictor, read_model, text_of
 from ml.core.losses import Floats, row_loss
 from ml.core.plans import Value
-from ml.core.ports import Trial
 from ml.core.spec import UseCase
+from ml.core.trained_run import Trial
 
 
 @dataclass(frozen=True)

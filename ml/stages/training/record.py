@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from ml.core.digests import json_digest
 from ml.core.losses import row_loss
 from ml.core.metrics import evaluate
-from ml.core.ports import Platform, TrainedRun
+from ml.core.ports import Platform
 from ml.core.statistics import Estimate, Resampling
+from ml.core.trained_run import TrainedRun
 from ml.core.windows import Windows
 from ml.stages import notes, plots
 from ml.stages.examples import group_values

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ml.core.plans import Choice, Dimension, FloatRange, SearchPlan, Value
-from ml.core.ports import Trial
+from ml.core.trained_run import Trial
 
 if TYPE_CHECKING:
     import optuna

@@ -13,9 +13,10 @@ from toy_training import toy_material, toy_plan, toy_rows
 
 from ml.core.metric_names import computed_for
 from ml.core.plans import CostModel, Rule
-from ml.core.ports import Platform, TrainedRun
+from ml.core.ports import Platform
 from ml.core.problems import ProblemType
 from ml.core.spec import UseCase
+from ml.core.trained_run import TrainedRun
 from ml.stages.training.contest import Contest, compete
 from ml.stages.training.material import Material
 from ml.stages.training.record import Facts, Record
