@@ -16,7 +16,7 @@ from ml.core.spec import UseCase
 from ml.local import calibration
 from ml.settings import Settings
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support import ROOT, SLUG, copy_home
+from support import DAYS, ROOT, SLUG, copy_home
 from typer.testing import CliRunner
 
 from ml import settings as settings_module
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.xdist_group("chain")
 
 
 @pytest.fixture
-def home(data_home: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the home with 80 days, as the one that commands use."""
-    home = copy_home(data_home[0], tmp_path / "home")
+def home(chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the home with 80 days, of which two are scored, as the one that commands use."""
+    home = copy_home(chain.home, tmp_path / "home")
     monkeypatch.setenv("MLOPS_HOME", str(home))
     settings_module.settings.cache_clear()
     yield home
@@ -37,11 +37,13 @@ def test_the_notebook_of_the_how_to_runs(home: Path, capsys: pytest.CaptureFixtu
     assert len(blocks) >= 4
     session: dict[str, Any] = {}
     for block in blocks:
-        exec(block, session)  # noqa: S102  # our own page
+        scored = block.replace('"2013-06-24", "2013-06-30"', str(DAYS)[1:-1])
+        exec(scored, session)  # noqa: S102  # our own page
     auc = float(re.search(r"AUC on the select window: ([\d.]+)", capsys.readouterr().out)[1])  # type: ignore[index]
     assert 0.65 < auc < 0.85, "features carry signal, and none of the outcome"
     assert set(session["rows"]["window"]) == {"fit", "select"}
     assert len(session["days"]) > 2_000
+    assert set(session["answers"]["partition_key"]) == set(DAYS)
 
 
 def test_the_training_set_in_a_file_is_the_one_that_training_records(home: Path) -> None:

@@ -47,7 +47,7 @@ from ml.core.ports import Platform
 from ml.core.spec import UseCase
 from ml.stages import promote, validate
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
 Plant = Callable[["Workshop"], tuple[Platform, int]]
 
 

@@ -18,7 +18,7 @@ from ml.core.spec import UseCase
 from ml.stages import reproduce, train
 from ml.stages.reproduce import ReproduceResult
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
 Broken = Callable[..., Platform]
 
 

@@ -17,7 +17,7 @@ from ml.core.release import in_force_at
 from ml.core.spec import UseCase
 from ml.stages import promote, rollback, score, train
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]
 Broken = Callable[..., Platform]
 
 
