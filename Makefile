@@ -5,10 +5,10 @@ export UV_PYTHON_DOWNLOADS := never
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs doctor test test-all lint format bench docs clean
+.PHONY: help setup demo up down status logs doctor test test-all conformance lint format bench upstream docs clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 # uv in an environment of its own: the first interpreter that really starts and can make one.
 $(UV):
@@ -55,6 +55,10 @@ test: setup ## the quick tier, under 12 minutes on 2 cores
 test-all: setup ## the slow tier: real schedulers, kill tests, whole lives
 	@.venv/bin/python -m pytest -m slow
 
+conformance: setup ## whether use cases keep what they promise (SLUG=one for one of them)
+	@CONFORMANCE_SLUG=$(SLUG) .venv/bin/python -m pytest tests/conformance -m "slow or not slow" \
+	  --ignore=tests/conformance/test_broken.py -v --tb=short --no-header --durations=0 --durations-min=10
+
 lint: setup ## format, lint, types, layers
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
@@ -69,13 +73,18 @@ bench: setup ## ratios side by side in one run
 	@.venv/bin/python -m ml.local.bench
 	@.venv/bin/python -m ml.local.bench_data
 	@.venv/bin/python -m ml.local.bench_models
+	@.venv/bin/python -m ml.local.bench_use_cases
+
+upstream: setup ## merge the platform's updates from FROM=upstream/main; removed use cases stay out
+	@.venv/bin/python -m ml.local.removal_commands $(or $(FROM),upstream/main)
 
 docs: setup ## pages of all models, columns and their lineage
-	@for spec in ml/use_cases/*/spec.py; do \
+	@failed=0; for spec in $(wildcard ml/use_cases/*/spec.py); do \
 	  slug=$$(basename $$(dirname $$spec)); \
-	  $(FLIGHTLINE) dbt $$slug --quiet docs generate --static || exit 1; \
-	  echo "$$slug  $${MLOPS_HOME:-.mlops}/dbt/$$slug/static_index.html"; \
-	done
+	  if $(FLIGHTLINE) dbt $$slug --quiet docs generate --static; then \
+	    echo "$$slug  $${MLOPS_HOME:-.mlops}/dbt/$$slug/static_index.html"; \
+	  else failed=1; fi; \
+	done; exit $$failed
 
 clean: ## stop everything, delete local state and the environment
 	@if [ -x $(FLIGHTLINE) ]; then $(FLIGHTLINE) down; fi

@@ -61,7 +61,9 @@ def predictions(slug: str, first: str = "", last: str = "") -> pd.DataFrame:
 
     Returns:
         One row for each prediction of the newest release that answered the partition: the mart's
-        columns, `score` and who gave it, each model's score, and the label where it is known.
+        columns, `score` and who gave it, each model's score, and the label where it is known; of
+        classes also the one that is decided for (`decision`), its `probability` and that of each
+        class (`p_<class>`), of values the interval (`lower`, `upper`) if the model has one.
 
     Raises:
         DataError: if there are no predictions, naming what there is.

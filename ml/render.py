@@ -279,10 +279,7 @@ def _release_line(tags: Mapping[str, str]) -> str:
 
 def _predictions(found: PredictionSummary) -> RenderableType:
     served = ", ".join(f"{count:,} by the {alias}" for alias, count in found.served.items())
-    means = ", ".join(f"{alias} {mean:.3f}" for alias, mean in found.mean_scores.items())
-    return Text(
-        f"predictions of {found.key} (release {found.revision}): {served}; mean score {means}"
-    )
+    return Text(f"predictions of {found.key} (release {found.revision}): {served}; {found.answers}")
 
 
 def console() -> Console:

@@ -39,6 +39,16 @@ settings.register_profile(
 settings.load_profile("flightline")
 
 
+def pytest_report_header() -> str:
+    """Which use cases are tested: a fork may have others than this platform comes with."""
+    from support import REFERENCE
+
+    from ml.use_cases import available
+
+    lacking = "" if REFERENCE in available() else f"; tests that need {REFERENCE} are skipped"
+    return f"use cases: {', '.join(available()) or 'none'}{lacking}"
+
+
 def pytest_unconfigure() -> None:
     if _OWNED:
         shutil.rmtree(_OWNED, ignore_errors=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ml.adapters import model_files
+from ml.adapters import model_files, model_writing
 from ml.adapters.model_files import Contract
 from ml.core.trained_run import TrainedRun, Trial
 
@@ -40,13 +40,38 @@ def files_of(kind: str) -> dict[str, bytes]:
     contract = Contract(kind, "binary", COLUMNS, CATEGORIES)
     if kind == "rule":
         by_carrier = Contract(kind, "binary", ("carrier",), CATEGORIES)
-        return model_files.rule_files(by_carrier, base=0.25, groups={(0,): 0.2, (2,): 0.4})
+        return model_writing.rule_files(by_carrier, base=0.25, groups={(0,): 0.2, (2,): 0.4})
     matrix = contract.encode(rows())
     if kind == "logistic":
-        return model_files.linear_files(contract, _linear(matrix))
+        return model_writing.linear_files(contract, _linear(matrix))
     data = lightgbm.Dataset(matrix, _labels(), params={"verbose": -1})
     fixed = {"objective": "binary", "num_threads": 1, "verbose": -1}
-    return model_files.lightgbm_files(contract, lightgbm.train(fixed, data, 5))
+    return model_writing.lightgbm_files(contract, lightgbm.train(fixed, data, 5))
+
+
+@cache
+def files_of_classes() -> dict[str, bytes]:
+    """Files of a model with three classes, by which of two numbers is large."""
+    contract = Contract("lightgbm", "multiclass", COLUMNS, CATEGORIES, classes=("a", "b", "c"))
+    found = rows()
+    label = (found["delay_mean_min"] > 0).astype(int) + (found["overdue_count"] > 0).astype(int)
+    data = lightgbm.Dataset(contract.encode(found), label, params={"verbose": -1})
+    fixed = {"objective": "multiclass", "num_class": 3, "num_threads": 1, "verbose": -1}
+    return model_writing.lightgbm_files(contract, lightgbm.train(fixed, data, 5))
+
+
+@cache
+def files_of_forecast() -> dict[str, bytes]:
+    """Files of a naive forecast, with an interval around it that has learned from all columns."""
+    contract = Contract("lightgbm", "regression", COLUMNS, CATEGORIES, offset="delay_mean_min")
+    fixed = {"objective": "quantile", "num_threads": 1, "verbose": -1}
+    ends = []
+    for share in (0.1, 0.9):
+        data = lightgbm.Dataset(contract.encode(rows()), _labels(), params={"verbose": -1})
+        ends.append(lightgbm.train({**fixed, "alpha": share}, data, 5))
+    naive = Contract("persistence", "regression", ("delay_mean_min",))
+    interval = model_writing.interval_files(contract, *ends, coverage=0.8, widen=0.1)
+    return {**model_writing.naive_files(naive), **interval}
 
 
 def _linear(matrix: np.ndarray) -> Any:

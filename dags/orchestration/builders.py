@@ -21,18 +21,19 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from ml.core.prediction_source import Source
 from ml.core.spec import UseCase
+from ml.core.story import Job
 from ml.use_cases import load_spec
-from orchestration import links, stages
+from orchestration import links, pages, stages
 from orchestration.defaults import DAG_TIMEOUT, tags, task_defaults
 
 
-def _common(spec: UseCase, job: str, doc: str, *stage_names: str) -> dict[str, Any]:
+def _common(spec: UseCase, job: Job, doc: str) -> dict[str, Any]:
     return {
-        "dag_id": spec.names.dag(job),
+        "dag_id": job.dag_id(spec),
         "doc_md": doc,
         "default_args": task_defaults(spec),
         "owner_links": {spec.owner: spec.contact},
-        "tags": tags(spec, *stage_names),
+        "tags": tags(spec, *job.stages),
         "catchup": False,
         "max_active_runs": 1,
         "dagrun_timeout": DAG_TIMEOUT,
@@ -40,8 +41,12 @@ def _common(spec: UseCase, job: str, doc: str, *stage_names: str) -> dict[str, A
     }
 
 
-def build_daily(slug: str, doc: str) -> DAG:
-    """One partition from the source to predictions; the run's partition key says which."""
+def build_partition(slug: str, doc: str = "") -> DAG:
+    """One partition from the source to predictions; the run's partition key says which.
+
+    Args:
+        doc: the Dag's page, if not the one that is made from the spec.
+    """
     spec = load_spec(slug)
     timetable = CronPartitionTimetable(
         spec.partition_cron,
@@ -53,7 +58,7 @@ def build_daily(slug: str, doc: str) -> DAG:
     @dag(
         schedule=timetable,  # without a start date: no run for the past when it is unpaused
         params={"revision": _revision_param(empty="when the task starts")},
-        **_common(spec, "daily", doc, "ingest", "transform", "materialize", "score"),
+        **_common(spec, Job.PARTITION, doc or pages.partition(spec)),
     )
     def partition_dag() -> None:
         def run(
@@ -62,7 +67,7 @@ def build_daily(slug: str, doc: str) -> DAG:
             if not partition_key:
                 raise AirflowFailException(
                     "the run has no partition key\n"
-                    f"  repair: trigger {spec.names.dag('daily')} with a key like "
+                    f"  repair: trigger {Job.PARTITION.dag_id(spec)} with a key like "
                     f"{spec.coverage.first}"
                 )
             source = Source.SCORE.value
@@ -94,7 +99,7 @@ def build_daily(slug: str, doc: str) -> DAG:
     return partition_dag()
 
 
-def build_history(slug: str, doc: str) -> DAG:
+def build_history(slug: str, doc: str = "") -> DAG:
     """A range of partitions in one go: single ones would pay each tool's start for each."""
     spec = load_spec(slug)
 
@@ -105,7 +110,7 @@ def build_history(slug: str, doc: str) -> DAG:
             "last": Param(spec.coverage.last, type="string", title="Last partition key, included"),
             "revision": _revision_param(empty="refuse rows that changed"),
         },
-        **_common(spec, "history", doc, "ingest", "transform", "materialize", "score"),
+        **_common(spec, Job.HISTORY, doc or pages.history(spec)),
     )
     def history_dag() -> None:
         def run(stage: str, noun: str, params: Any, outlet_events: Any, **values: Any) -> Any:
@@ -138,7 +143,7 @@ def build_history(slug: str, doc: str) -> DAG:
     return history_dag()
 
 
-def build_retrain(slug: str, doc: str) -> DAG:
+def build_retrain(slug: str, doc: str = "") -> DAG:
     """Train, validate, promote: by calendar, by request of the unkeyed asset, or by hand."""
     spec = load_spec(slug)
     calendar = CronTriggerTimetable(spec.schedules.retrain, timezone=spec.zone)
@@ -153,7 +158,7 @@ def build_retrain(slug: str, doc: str) -> DAG:
                 title="Train as of the start of this partition; empty: data time",
             )
         },
-        **_common(spec, "retrain", doc, "train", "validate", "promote"),
+        **_common(spec, Job.RETRAIN, doc or pages.retrain(spec)),
     )
     def retrain_dag() -> None:
         @task

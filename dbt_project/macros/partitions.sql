@@ -4,7 +4,10 @@
   Without the flags (dbt compile, dbt test by hand) it is all that the use case's source covers.
 
   A model is sliced by its column event_at, or by partition_key if its config says
-    meta={"slice_zone": zone of the keys, "slice_lookback_days": days before the slice, default 0}
+    meta={"slice_zone": zone of the keys, "slice_lookback_days": days before the slice, default 0,
+          "slice_format": of the keys, default %Y-%m-%d; hourly ones have %Y-%m-%dT%HZ, monthly %Y-%m}
+  slice_lookback_days says which rows a run builds anew, the spec's label.lookback_partitions which
+  partitions it then exports: of the labels both must reach equally far back.
 -#}
 
 {% macro slice_start() -%}
@@ -23,7 +26,7 @@
 
 {% macro in_slice(meta) -%}
   {%- if meta.slice_zone -%}
-    partition_key {{ slice_keys(meta.slice_zone, meta.slice_lookback_days or 0) }}
+    partition_key {{ slice_keys(meta.slice_zone, meta.slice_lookback_days or 0, meta.slice_format or "%Y-%m-%d") }}
   {%- else -%}
     event_at >= {{ slice_start() }} and event_at < {{ slice_end() }}
   {%- endif -%}

@@ -1,7 +1,12 @@
 {#-
   Windows (t - w, t] at ticks, without a join of ranges: events are counted at the first tick not before
   them, united with the ticks that are asked for, and a window is a frame over both. Exact at every tick.
-  Columns of such a relation: keys, event_at, events, delay_min, late (15 minutes or more), is_tick.
+  Columns of such a relation: keys, event_at; for count_mean_share also events, delay_min, late (15 minutes
+  or more), is_tick.
+
+  The session is in UTC, so a day is 24 hours. In a zone with summer time, make daily ticks of local time:
+    ticks(slice_start() ~ local, slice_end() ~ local, "1 day"), with local = " at time zone '<zone>'"
+  and turn them back by the same; write the windows yourself, ordered by the local time.
 -#}
 
 {#- A bucket closes on the left, hence the microsecond: an event exactly on a tick belongs to it. -#}

@@ -5,43 +5,24 @@ A service is the contract between training and serving: it only ever gets a succ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
-from feast import Entity, FeatureService, FeatureView, Field, ValueType
+from feast import FeatureService, ValueType
 from feast.types import Float64, Int64, PrimitiveFeastType
 
-from feature_repo.sources import exported
+from feature_repo.sources import entity, view
+
+airport = entity("airport", "origin")
+destination = entity("destination")
+carrier = entity("carrier")
+flight_number = entity("flight_number", value_type=ValueType.INT64)
+scheduled_hour = entity("scheduled_hour", value_type=ValueType.INT64)
+flight = entity("flight", "flight_id")
 
 
-def _entity(name: str, join_key: str, value_type: ValueType) -> Entity:
-    return Entity(name=name, join_keys=[join_key], value_type=value_type)
-
-
-airport = _entity("airport", "origin", ValueType.STRING)
-destination = _entity("destination", "destination", ValueType.STRING)
-carrier = _entity("carrier", "carrier", ValueType.STRING)
-flight_number = _entity("flight_number", "flight_number", ValueType.INT64)
-scheduled_hour = _entity("scheduled_hour", "scheduled_hour", ValueType.INT64)
-flight = _entity("flight", "flight_id", ValueType.STRING)
-
-
-def _view(
-    name: str,
-    description: str,
-    entities: Sequence[Entity],
-    ttl: timedelta,
-    columns: Mapping[str, PrimitiveFeastType],
-) -> FeatureView:
-    """The view of the dbt model `feat_{name}`."""
-    return FeatureView(
-        name=name,
-        description=description,
-        entities=list(entities),
-        ttl=ttl,
-        schema=[Field(name=column, dtype=dtype) for column, dtype in columns.items()],
-        source=exported("flight_delay", f"feat_{name}"),
-    )
+_view = partial(view, "flight_delay")
 
 
 def _windows(event: str, windows: Sequence[str]) -> dict[str, PrimitiveFeastType]:
@@ -60,59 +41,60 @@ TICK, SNAPSHOT = timedelta(hours=2), timedelta(days=3)
 
 origin_departures = _view(
     "origin_departures",
-    "Departures of an airport in the last hours, at 15-minute ticks",
-    [airport],
-    TICK,
-    _windows("departure", ["1h", "2h", "6h"]),
+    description="Departures of an airport in the last hours, at 15-minute ticks",
+    entities=[airport],
+    ttl=TICK,
+    columns=_windows("departure", ["1h", "2h", "6h"]),
 )
 origin_overdue = _view(
     "origin_overdue",
-    "Flights of an airport that should have left and have not, at 15-minute ticks",
-    [airport],
-    TICK,
-    {"due_count_6h": Int64, "overdue_count_2h": Int64, "overdue_count_6h": Int64},
+    description="Flights of an airport that should have left and have not, at 15-minute ticks",
+    entities=[airport],
+    ttl=TICK,
+    columns={"due_count_6h": Int64, "overdue_count_2h": Int64, "overdue_count_6h": Int64},
 )
 carrier_departures = _view(
     "carrier_departures",
-    "Departures of a carrier from an airport in the last hours, at ticks where a decision looks",
-    [airport, carrier],
-    TICK,
-    _windows("departure", ["2h", "6h", "24h"]),
+    description="Departures of a carrier from an airport in the last hours, at ticks where a "
+    "decision looks",
+    entities=[airport, carrier],
+    ttl=TICK,
+    columns=_windows("departure", ["2h", "6h", "24h"]),
 )
 destination_arrivals = _view(
     "destination_arrivals",
-    "Arrivals at a destination in the last hours, at ticks where a decision looks",
-    [destination],
-    TICK,
-    _windows("arrival", ["3h", "12h"]),
+    description="Arrivals at a destination in the last hours, at ticks where a decision looks",
+    entities=[destination],
+    ttl=TICK,
+    columns=_windows("arrival", ["3h", "12h"]),
 )
 route_arrivals = _view(
     "route_arrivals",
-    "Arrivals of a route over 28 days, daily",
-    [airport, destination],
-    SNAPSHOT,
-    _windows("arrival", ["28d"]),
+    description="Arrivals of a route over 28 days, daily",
+    entities=[airport, destination],
+    ttl=SNAPSHOT,
+    columns=_windows("arrival", ["28d"]),
 )
 flight_number_arrivals = _view(
     "flight_number_arrivals",
-    "Arrivals of a flight number over 28 days, daily",
-    [carrier, flight_number],
-    SNAPSHOT,
-    _windows("arrival", ["28d"]),
+    description="Arrivals of a flight number over 28 days, daily",
+    entities=[carrier, flight_number],
+    ttl=SNAPSHOT,
+    columns=_windows("arrival", ["28d"]),
 )
 carrier_hour_arrivals = _view(
     "carrier_hour_arrivals",
-    "Arrivals of a carrier's flights of one scheduled hour over 28 days, daily",
-    [carrier, scheduled_hour],
-    SNAPSHOT,
-    _windows("arrival", ["28d"]),
+    description="Arrivals of a carrier's flights of one scheduled hour over 28 days, daily",
+    entities=[carrier, scheduled_hour],
+    ttl=SNAPSHOT,
+    columns=_windows("arrival", ["28d"]),
 )
 origin_weather = _view(
     "origin_weather",
-    "The last observation at an airport and its last six hours, hourly",
-    [airport],
-    timedelta(hours=4),
-    {
+    description="The last observation at an airport and its last six hours, hourly",
+    entities=[airport],
+    ttl=timedelta(hours=4),
+    columns={
         "temperature_f": Float64,
         "dew_point_f": Float64,
         "humidity_pct": Float64,
@@ -131,10 +113,10 @@ origin_weather = _view(
 )
 flight_schedule = _view(
     "flight_schedule",
-    "What the published schedule says of a flight, 36 hours before its departure",
-    [flight],
-    timedelta(days=3),
-    {
+    description="What the published schedule says of a flight, 36 hours before its departure",
+    entities=[flight],
+    ttl=timedelta(days=3),
+    columns={
         "scheduled_minute": Int64,
         "scheduled_hour": Int64,
         "day_of_week": Int64,

@@ -110,6 +110,7 @@ class MlflowRegistry:
                 name for name, held in (aliases or {}).items() if int(held) == int(found.version)
             ),
             url=url if self.uri.startswith("http") else "",
+            description=found.description or "",
         )
 
     def _aliases(self) -> dict[str, str]:

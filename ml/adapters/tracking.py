@@ -14,7 +14,7 @@ from ml.adapters.tracking_artifacts import Artifacts, downloaded
 from ml.adapters.tracking_record import IDENTITY, Recorder, close
 from ml.adapters.tracking_verdict import log_verdict
 from ml.adapters.tracking_views import experiment_tags
-from ml.core.errors import DataError
+from ml.core.errors import ConfigError, DataError
 from ml.core.ports import Model
 from ml.core.spec import UseCase
 from ml.core.trained_run import TrainedRun
@@ -139,11 +139,27 @@ class MlflowTracking:
             except (MlflowException, OSError) as error:
                 if is_away(error):
                     raise
+                if not self._has_run(run_id):
+                    raise ConfigError(
+                        f"there is no run {run_id}",
+                        expected="the id of a run, as its page in MLflow shows it",
+                        repair="check the spelling",
+                    ) from error
                 raise DataError(
                     f"run {run_id} has no artifact {path}",
                     expected="a run that flightline train or validate has written",
                     repair="restore the artifacts, or train again",
                 ) from error
+
+    def _has_run(self, run_id: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return bool(self._client.get_run(run_id))
+        except MlflowException as error:
+            if is_away(error):
+                raise
+            return False
 
     def load_model(self, run_id: str, *, any_contract: bool = False) -> Model:
         """The model of a run.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from hashlib import sha256
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ml.adapters import model_files
 from ml.adapters.mlflow_client import is_away
-from ml.adapters.model_files import CONTRACT, NATIVE, ModelError, Predictor
+from ml.adapters.model_files import CONTRACT, INTERVAL, NATIVE, Contract, ModelError, Predictor
 from ml.adapters.tracking_artifacts import downloaded
 from ml.core.errors import DataError
 from ml.core.trained_run import TrainedRun
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 MODEL_URI, MODEL, CONTRACT_TAG, RULE = "model.uri", "model.sha256", "contract.sha256", "rule.sha256"
+INTERVAL_TAG = "interval.sha256"
 RULE_FOLDER = "rule"
 _FILES = "files"
+_Answer = TypeVar("_Answer")
 _REPAIR = "restore the artifacts, or train again"
-_NEEDS = {"model.lgb": ("lightgbm",), "model.skops": ("scikit-learn", "skops"), "rule.json": ()}
+_NEEDS = {"lgb": ("lightgbm",), "skops": ("scikit-learn", "skops")}  # by the ends of their names
 
 
 class CheckedModel:
@@ -39,8 +42,16 @@ class CheckedModel:
         self.contract_sha256 = predictor.contract_sha256
 
     def predict(self, features: pd.DataFrame) -> np.ndarray:
+        return self._asked(self._predictor.predict, features)
+
+    def interval(self, features: pd.DataFrame) -> np.ndarray | None:
+        return self._asked(self._predictor.interval, features)
+
+    def _asked(
+        self, question: Callable[[pd.DataFrame], _Answer], features: pd.DataFrame
+    ) -> _Answer:
         try:
-            return self._predictor.predict(features)
+            return question(features)
         except ModelError as error:
             raise DataError(
                 str(error),
@@ -51,8 +62,9 @@ class CheckedModel:
 
 def digests(run: TrainedRun) -> dict[str, str]:
     """The tags by which the files of a run are checked when they are read."""
-    native = NATIVE[run.tags["model.kind"]]
+    native, interval = NATIVE[run.tags["model.kind"]], model_files.interval_digest(run.model)
     return {
+        **({INTERVAL_TAG: interval} if interval else {}),
         MODEL: sha256(run.model[native]).hexdigest(),
         CONTRACT_TAG: model_files.contract_digest(run.model[CONTRACT]),
         RULE: _folder_digest(run.rule),
@@ -102,18 +114,19 @@ def _save(folder: Path, model: LoggedModel, run_id: str, run: TrainedRun) -> Non
             run_id=run_id,
             model_id=model.model_id,
         ),
-        signature=_signature(run.example),
+        signature=_signature(run.example, Contract.from_bytes(run.model[CONTRACT]).classes),
         input_example=run.example,
-        pip_requirements=_requirements(NATIVE[run.tags["model.kind"]]),
+        pip_requirements=_requirements(run.model),
     )
 
 
-def _requirements(native: str) -> list[str]:
-    names = ("mlflow", "numpy", "pandas", *_NEEDS[native])
+def _requirements(files: Iterable[str]) -> list[str]:
+    needed = [_NEEDS.get(name.rpartition(".")[2], ()) for name in sorted(files)]
+    names = dict.fromkeys(("mlflow", "numpy", "pandas", *itertools.chain(*needed)))
     return [f"{name}=={installed(name)}" for name in names]
 
 
-def _signature(example: pd.DataFrame) -> ModelSignature:
+def _signature(example: pd.DataFrame, classes: Sized) -> ModelSignature:
     """Text for text, double for the rest: an integer column would refuse every missing value."""
     import numpy as np
     from mlflow.models import ModelSignature
@@ -123,7 +136,8 @@ def _signature(example: pd.DataFrame) -> ModelSignature:
         ColSpec("double" if example[name].dtype.kind in "fiub" else "string", name)
         for name in example.columns
     ]
-    return ModelSignature(Schema(columns), Schema([TensorSpec(np.dtype("float64"), (-1,))]))
+    shape = (-1, len(classes)) if classes else (-1,)
+    return ModelSignature(Schema(columns), Schema([TensorSpec(np.dtype("float64"), shape)]))
 
 
 def read_model(
@@ -140,6 +154,8 @@ def read_model(
     _require(run_id, native, tags[MODEL], sha256(files.get(native, b"")).hexdigest())
     if not any_contract:
         _require(run_id, CONTRACT, tags[CONTRACT_TAG], _contract_digest(run_id, files))
+    # A run without an interval has no tag, and then there must be no such files either.
+    _require(run_id, INTERVAL, tags.get(INTERVAL_TAG, ""), model_files.interval_digest(files))
     return _parsed(run_id, files)
 
 
@@ -205,9 +221,10 @@ def _require_tags(run_id: str, tags: Mapping[str, str], *names: str) -> None:
 
 def _require(run_id: str, name: str, recorded: str, found: str) -> None:
     if found != recorded:
+        expected = f"SHA-256 {recorded}" if recorded else "no such file"
         raise DataError(
             f"the model file {name} of run {run_id} is not the one that was recorded",
-            expected=f"SHA-256 {recorded}, found {found}",
+            expected=f"{expected}, found {found or 'none'}",
             repair=_REPAIR,
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ml.adapters.tracking_notes import experiment_notes
-from ml.core.metric_names import MetricName, computed_for
+from ml.core.metric_names import computed_for
 from ml.core.spec import UseCase
 
 CANDIDATES, SEARCH = "candidates", "search"
@@ -43,6 +43,16 @@ def experiment_tags(spec: UseCase) -> dict[str, str]:
     }
 
 
+def shown_metrics(spec: UseCase) -> tuple[str, ...]:
+    """The metrics that runs show; of a single class only what a gate rests on.
+
+    A table of the run has the others of each class.
+    """
+    judged = {criterion.metric for criterion in spec.gates.criteria}
+    known = computed_for(spec.scope)
+    return tuple(name for name in known if name in judged or not known[name].by_class)
+
+
 def _saved(name: str, state: dict[str, Any]) -> str:
     text = json.dumps(state, separators=(",", ":"))  # a tag of an experiment takes 20,000
     return json.dumps({"name": name, "createdAt": 0, "updatedAt": 0, "state": text})
@@ -50,8 +60,8 @@ def _saved(name: str, state: dict[str, Any]) -> str:
 
 def _candidates(spec: UseCase) -> dict[str, Any]:
     """Candidates and experiments, without the points of their searches."""
-    known = computed_for(spec.problem, has_cost=spec.cost is not None)
-    metrics = [_metric(f"{window}/{metric.name}") for window in _WINDOWS for metric in known]
+    known = shown_metrics(spec)
+    metrics = [_metric(f"{window}/{name}") for window in _WINDOWS for name in known]
     decision, kind = _tag("release.decision"), _tag("model.kind")
     # The version; whether it passed; how good it is; what it is and who wanted it.
     columns = [_MODELS, decision, *metrics, kind, _SOURCE]
@@ -98,10 +108,10 @@ def _columns(names: Sequence[str], widths: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _charts(spec: UseCase, known: Sequence[MetricName]) -> dict[str, Any]:
+def _charts(spec: UseCase, known: Sequence[str]) -> dict[str, Any]:
     """A bar for each metric and window, and the learning curves; the rest is folded away."""
     loss = spec.problem.loss_name
-    shown = {window: [f"{window}/{metric.name}" for metric in known] for window in _WINDOWS}
+    shown = {window: [f"{window}/{name}" for name in known] for window in _WINDOWS}
     curves = [f"curve/{window}_{loss}" for window in ("select", "fit")]
     cards = [_bar(name, f"on {window}") for window, names in shown.items() for name in names]
     sections = [

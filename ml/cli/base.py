@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ml.stages.runner import StageRun
 
 STAGES, MODELS, DATA = "Stages", "Models", "Data"
-JOBS, MACHINE = "Jobs", "This machine"
+JOBS, USE_CASES, MACHINE = "Jobs", "Use cases", "This machine"
 
 app = typer.Typer(
     name="flightline",
@@ -28,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Slug = Annotated[str, typer.Argument(help="Use case, such as flight_delay.", metavar="SLUG")]
+Slug = Annotated[str, typer.Argument(help="Use case, as flightline list names it.", metavar="SLUG")]
 First = Annotated[str, typer.Argument(help="Partition key, such as 2013-06-01.", metavar="FIRST")]
 Last = Annotated[
     str, typer.Argument(help="Last key of a range, included; default: FIRST.", metavar="LAST")

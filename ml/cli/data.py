@@ -23,7 +23,7 @@ Table = Annotated[str, typer.Argument(help="Table of the source.", metavar="TABL
 def list_quarantine(slug: Slug) -> None:
     """Partitions with quarantined rows, and why.
 
-    Example: flightline quarantine list flight_delay
+    Example: flightline quarantine list SLUG
     """
     from ml.local.quarantine import show_list
 
@@ -44,7 +44,7 @@ def show_quarantine(
 ) -> None:
     """The quarantined rows of a partition with the rules that they broke.
 
-    Example: flightline quarantine show flight_delay flights 2013-07-27
+    Example: flightline quarantine show SLUG TABLE 2013-07-27
     """
     from ml.local.quarantine import show_rows
 
@@ -70,7 +70,7 @@ def replay_quarantine(
 ) -> None:
     """Judge quarantined partitions anew: from the source, or from mended rows.
 
-    Example: flightline quarantine replay flight_delay flights 2013-07-27
+    Example: flightline quarantine replay SLUG TABLE 2013-07-27
     """
     values = {"revision": revision, "accept_anomalies": accept_anomalies}
     chosen = {"table": table, "first": first, "last": last, "rows": rows}
@@ -92,7 +92,7 @@ def features(
     Each row has its features as they were known at its own decision time. The
     holdout is not in it. In a notebook: ml.notebook.training_set.
 
-    Example: flightline features flight_delay --as-of 2013-06-01 -o june.parquet
+    Example: flightline features SLUG --as-of 2013-06-01 -o june.parquet
     """
     path = output or f"{slug}-training-set.parquet"
     run_and_tell("features", slug, as_json, as_of=as_of, output=path)
@@ -108,7 +108,7 @@ def dbt(context: typer.Context, slug: Slug) -> None:
     Without --event-time-start and --event-time-end a slice is the whole history
     of the use case.
 
-    Example: flightline dbt flight_delay show --select fct_flights --limit 5
+    Example: flightline dbt SLUG show --select MODEL --limit 5
     """
     from ml.use_cases import load_spec
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ml.cli.base import JOBS, AsOf, Slug, app
 from ml.core.errors import ConfigError
@@ -33,7 +35,7 @@ def run(
 
     Without --first: the story of the demo; a rejection is part of it.
 
-    Example: flightline run flight_delay --first 2013-01-01 --last 2013-06-07 --as-of 2013-06-01
+    Example: flightline run SLUG --first 2013-01-01 --last 2013-06-07 --as-of 2013-06-01
     """
     from ml.use_cases import load_spec
 
@@ -93,17 +95,29 @@ def _show(runs: Iterable[StageRun]) -> bool:
     return is_rejected
 
 
-@app.command(rich_help_panel=JOBS)
+class _Demo(TyperCommand):
+    """Its help names the default, which is not known before the specs are read."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from ml.use_cases import demo_slug
+
+        with suppress(ConfigError):
+            self.help = f"{self.help}\n\nThe default is now: {demo_slug()}"
+        super().format_help(ctx, formatter)
+
+
+@app.command(rich_help_panel=JOBS, cls=_Demo)
 def demo(
     slug: Annotated[
         str,
-        typer.Argument(help="Use case; default: the first that has a demo.", metavar="SLUG"),
+        typer.Argument(help="Use case; default: the most important with a demo.", metavar="SLUG"),
     ] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete all local state first.")] = False,
 ) -> None:
     """Start the platform and play the story of a use case through the real scheduler.
 
-    Finished work is not repeated. Without SLUG it is the story of flight_delay.
+    Finished work is not repeated. Without SLUG it is the story of the
+    most important use case that has one, by impact_tier.
 
     Example: flightline demo --fresh
     """

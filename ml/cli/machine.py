@@ -33,7 +33,7 @@ def status(
 ) -> None:
     """What runs and where; with a use case, its data, versions, verdicts and predictions.
 
-    Example: flightline status flight_delay
+    Example: flightline status SLUG
     """
     from ml.use_cases import load_spec
 

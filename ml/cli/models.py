@@ -30,7 +30,7 @@ def rollback(
 
     Each call is one step. Partitions that were answered keep their release.
 
-    Example: flightline rollback flight_delay --reason "late flights are missed"
+    Example: flightline rollback SLUG --reason "it misses too many"
     """
     run_and_tell("rollback", slug, as_json, reason=reason, expect=expect)
 
@@ -44,7 +44,7 @@ def predictions(
     ] = "",
     to: Annotated[str, typer.Option("--to", help="Last key of a range, included.")] = "",
     where: Annotated[
-        str, typer.Option(help="Condition on the rows: \"carrier = 'UA' and score > 0.8\".")
+        str, typer.Option(help='Condition on the rows: "score > 0.8"; of classes: "p_CLASS > 0.3".')
     ] = "",
     sql: Annotated[
         str, typer.Option(help='A query of your own: "select … from predictions …".')
@@ -70,7 +70,7 @@ def predictions(
     revision), each model's score, and the label once it is known.
     In a notebook: ml.notebook.predictions.
 
-    Example: flightline predictions flight_delay --date 2013-07-01 --where "score > 0.8"
+    Example: flightline predictions SLUG --date 2013-07-01 --where "score > 0.8"
     """
     from ml.local.models import show_predictions
 
@@ -101,10 +101,10 @@ def report(
 ) -> None:
     """How good the predictions were, once labels are in: a page, and its figures here.
 
-    Champion against canary, rule and never acting, by day and by segment.
+    Champion against canary, rule and doing without, by partition and segment.
     Only partitions whose labels have closed count.
 
-    Example: flightline report flight_delay --first 2013-07-01 --output july.html
+    Example: flightline report SLUG --last 2013-06-30 --output june.html
     """
     from ml.local.models import show_report
 
@@ -129,7 +129,7 @@ def calibrate(
     Trains and judges as of dates one holdout apart, a minute or so each; what
     passes becomes the champion of the next. Nothing that is released changes.
 
-    Example: flightline calibrate flight_delay --as-of 2013-06-01 --as-of 2013-07-01
+    Example: flightline calibrate SLUG --as-of 2013-06-01 --as-of 2013-07-01
     """
     from ml.local.calibration import show
     from ml.settings import settings

@@ -49,7 +49,7 @@ def ingest(
 ) -> None:
     """Source → lake; bad rows go to the quarantine.
 
-    Example: flightline ingest flight_delay 2013-01-01 2013-01-31
+    Example: flightline ingest SLUG 2013-01-01 2013-01-31
     """
     values = {
         "revision": revision,
@@ -74,7 +74,7 @@ def transform(
 ) -> None:
     """Lake → dbt models and tests → exported partitions.
 
-    Example: flightline transform flight_delay 2013-01-01 2013-01-31
+    Example: flightline transform SLUG 2013-01-01 2013-01-31
     """
     if bool(first) == stale:
         raise ConfigError(
@@ -90,7 +90,7 @@ def transform(
 def materialize(slug: Slug, first: First, last: Last = "", as_json: Json = False) -> None:
     """Feature partitions → online store.
 
-    Example: flightline materialize flight_delay 2013-01-31
+    Example: flightline materialize SLUG 2013-01-31
     """
     run_and_tell("materialize", slug, as_json, first=first, last=last)
 
@@ -119,8 +119,8 @@ def train(
     is registered. With --trial it is not: try anything, and compare the runs
     in MLflow.
 
-    Example: flightline train flight_delay --as-of 2013-06-01
-    Example: flightline train flight_delay --trial --set num_leaves=63 --set trials=0
+    Example: flightline train SLUG --as-of 2013-06-01
+    Example: flightline train SLUG --trial --set num_leaves=63 --set trials=0
     """
     values = {"as_of": as_of, "is_trial": trial, "settings": tuple(changes or ())}
     run_and_tell("train", slug, as_json, **values)
@@ -143,7 +143,7 @@ def reproduce(
     Its training set is read anew, too. Nothing is registered or changed. Exit
     code 3 if the model is another one.
 
-    Example: flightline reproduce flight_delay 4f2a9c
+    Example: flightline reproduce SLUG 4f2a9c
     """
     ran = run_here("reproduce", slug, run_id=run_id)
     from ml.render import cell_table, console
@@ -168,7 +168,7 @@ def _compared(one: Compared) -> tuple[str, ...]:
 def validate(slug: Slug, version: Version, as_json: Json = False) -> None:
     """Judge a version on the holdout; exit code 4 if it is rejected.
 
-    Example: flightline validate flight_delay 1
+    Example: flightline validate SLUG 1
     """
     run_and_tell("validate", slug, as_json, version=version)
 
@@ -187,7 +187,7 @@ def promote(
     With --champion the canary takes the champion's place, which stays the way
     back: flightline rollback.
 
-    Example: flightline promote flight_delay 1
+    Example: flightline promote SLUG 1
     """
     run_and_tell("promote", slug, as_json, version=version, as_champion=as_champion)
 
@@ -204,6 +204,6 @@ def score(
 ) -> None:
     """Champion and canary on the events of a partition → prediction log.
 
-    Example: flightline score flight_delay 2013-07-01
+    Example: flightline score SLUG 2013-07-01
     """
     run_and_tell("score", slug, as_json, first=first, last=last, source=source.value)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ml.core.problems import ProblemType
 from ml.core.statistics import Estimate
 
 
@@ -38,6 +39,8 @@ class SegmentEvidence:
 
     Attributes:
         column, value: which rows: those whose column has this value.
+        positives: rows from which a loss can be learned: of class 1; of several classes, all but
+            the commonest one's; of a value, all.
         difference: mean loss minus the opponent's on the same rows.
     """
 
@@ -57,10 +60,12 @@ class Evidence:
         opponent_fault: why there is no fair comparison with the champion; empty if there is one.
         metrics: of the candidate, by name.
         difference: mean loss minus the champion's; None for the first model ever.
-        cost_difference: cost units a row, against the champion, or for the first model against the
-            better of always and never acting; None without a cost model.
+        cost_difference: cost units a row, against the champion, or for the first model against
+            deciding without one (`ml.core.metrics.constant_cost`); None without a cost model.
         segments: against the opponent.
-        latency_us: CPU time a row, microseconds, as measured in training; None if it was not.
+        latency_us: CPU time a row, microseconds, of the answer and its interval, as measured in
+            training; None if it was not.
+        gaps: what the holdout lacks, in words: why a figure may be no number.
     """
 
     rows: int
@@ -74,6 +79,8 @@ class Evidence:
     segments: tuple[SegmentEvidence, ...]
     latency_us: float | None
     opponent_latency_us: float | None
+    problem: ProblemType = ProblemType.BINARY
+    gaps: tuple[str, ...] = ()
 
     @property
     def has_champion(self) -> bool:
@@ -101,6 +108,8 @@ class Evidence:
                 "difference": _optional(plain["difference"]),
                 "cost_difference": _optional(plain["cost_difference"]),
                 "segments": segments,
+                "problem": ProblemType(plain.get("problem", ProblemType.BINARY)),
+                "gaps": tuple(plain.get("gaps", ())),
             }
         )
 

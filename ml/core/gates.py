@@ -1,7 +1,8 @@
 """Gates: named checks with a threshold and one of four verdicts.
 
 A gate compares an interval with a threshold: wholly on the good side passes, wholly on the bad side
-fails, astride is not enough data to say. Evidence that is missing or not a number never passes.
+fails, astride is not enough data to say, and so is a class that does not occur. Evidence that is
+missing or not a number never passes.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ml.core.evidence import ContractEvidence, Evidence, SegmentEvidence
-from ml.core.metric_names import METRICS
+from ml.core.metric_names import metric_named
 from ml.core.plans import Criterion, GatePlan, SegmentPlan
+from ml.core.problems import ProblemType
+from ml.core.spec import MINIMUM_CLUSTERS
 from ml.core.statistics import MISSING, Estimate
 
 
@@ -52,13 +55,9 @@ class GateResult:
     estimate: Estimate
 
 
-MINIMUM_CLUSTERS = 7
-"""Below it the bootstrap's interval says nothing: with one cluster it has no width at all."""
-
-
 def _unusable(name: str, estimate: Estimate, threshold: str) -> GateResult | None:
     """The verdict where the evidence allows no other, else None."""
-    if not estimate.rows or not math.isfinite(estimate.value):
+    if not estimate.rows or (estimate.clusters and not math.isfinite(estimate.value)):
         reason = "the evidence is missing, empty or not a number"
         return GateResult(name, Verdict.INVALID, threshold, reason, estimate)
     if estimate.clusters < MINIMUM_CLUSTERS:  # its bounds may be no number, and mean nothing
@@ -163,8 +162,15 @@ def contract_gate(found: ContractEvidence, *, minimum_label_coverage: float) -> 
 
 
 def criterion_gate(criterion: Criterion, estimate: Estimate | None) -> GateResult:
-    """A bound on one metric; a metric that nobody computed is no reason to pass."""
-    higher_is_better = METRICS[criterion.metric].higher_is_better
+    """A bound on one metric, or on that of one class; what nobody computed is no reason to pass.
+
+    >>> coverage = Criterion(metric="interval_coverage", minimum=0.8)
+    >>> criterion_gate(coverage, Estimate(0.9, 0.86, 0.93, 900, 28)).verdict.value
+    'PASS'
+    """
+    metric = metric_named(criterion.metric)
+    assert metric is not None, "the spec refuses others"
+    higher_is_better = metric.higher_is_better
     is_floor = higher_is_better == (criterion.too_good is None)
     limit = {"minimum" if is_floor else "maximum": criterion.bound}
     gate = floor_gate if is_floor else ceiling_gate
@@ -202,6 +208,7 @@ def segments_gate(
     verdict, reason = _of_all(results)
     if verdict is Verdict.PASS:
         reason = f"{len(judged)} segments evaluated, {len(segments) - len(judged)} too small"
+        verdict = Verdict.PASS if judged else Verdict.INSUFFICIENT
         if thin := _thin(segments, judged, share=plan.minimum_coverage, rows=rows):
             verdict = Verdict.INSUFFICIENT
             reason = f"{reason}; the evaluated ones hold too few of the rows: {', '.join(thin)}"
@@ -233,31 +240,45 @@ def _thin(
     ]
 
 
-def cost_gate(estimate: Estimate, *, maximum: float, has_champion: bool) -> GateResult:
+def cost_gate(
+    estimate: Estimate,
+    *,
+    maximum: float,
+    has_champion: bool,
+    problem: ProblemType = ProblemType.BINARY,
+) -> GateResult:
     """Not dearer than the champion; the first model must be cheaper than no model at all."""
     if has_champion:
         found = ceiling_gate("cost", estimate, maximum=maximum)
         return replace(found, threshold=f"cost over champion <= {maximum:+g}")
     found = ceiling_gate("cost", estimate, maximum=0.0)
-    return replace(found, threshold="cost over always or never acting <= 0")
+    is_binary = problem is ProblemType.BINARY
+    other = "always or never acting" if is_binary else "deciding without a model"
+    return replace(found, threshold=f"cost over {other} <= 0")
 
 
-def latency_gate(evidence: Evidence, *, maximum: float) -> GateResult:
-    """CPU time a row, as a ratio to the champion's: both were measured once, in training."""
-    mine, other = evidence.latency_us, evidence.opponent_latency_us
-    threshold = f"<= {maximum:g} times the champion's"
-    ratio = mine / other if mine and other else float("nan")
-    estimate = Estimate(ratio, ratio, ratio, rows=evidence.rows, clusters=0)
-    if ratio <= maximum:
-        verdict = Verdict.PASS
+def latency_gate(evidence: Evidence, *, maximum: float, floor_us: float) -> GateResult:
+    """CPU time a row, as a ratio to the champion's: both were measured once, in training.
+
+    Args:
+        maximum: the ratio up to which it passes.
+        floor_us: microseconds a row up to which it passes whatever the ratio.
+    """
+    mine, other = (_time(found) for found in (evidence.latency_us, evidence.opponent_latency_us))
+    ratio = mine / other
+    if math.isnan(ratio):
+        verdict, reason = Verdict.INVALID, "the CPU time of one of the two was not measured"
     else:
-        verdict = Verdict.FAIL if ratio > maximum else Verdict.INVALID
-    reason = (
-        f"{mine:.1f} µs a row, the champion {other:.1f} µs"
-        if mine and other
-        else "the CPU time of one of the two was not measured"
-    )
+        verdict = Verdict.PASS if ratio <= maximum or mine <= floor_us else Verdict.FAIL
+        reason = f"{mine:.1f} µs a row, the champion {other:.1f} µs"
+    threshold = f"<= {maximum:g} times the champion's or <= {floor_us:g} µs a row"
+    estimate = Estimate(ratio, ratio, ratio, rows=evidence.rows, clusters=0)
     return GateResult("latency", verdict, threshold, reason, estimate)
+
+
+def _time(found: float | None) -> float:
+    """A time that was measured; NaN if it was not."""
+    return found if found and math.isfinite(found) and found > 0 else math.nan
 
 
 def _contract(plan: GatePlan, found: Evidence) -> list[GateResult]:
@@ -265,7 +286,13 @@ def _contract(plan: GatePlan, found: Evidence) -> list[GateResult]:
 
 
 def _criteria(plan: GatePlan, found: Evidence) -> list[GateResult]:
-    return [criterion_gate(one, found.metrics.get(one.metric)) for one in plan.criteria]
+    results = [criterion_gate(one, found.metrics.get(one.metric)) for one in plan.criteria]
+    return [
+        replace(one, reason="; ".join([one.reason, *found.gaps]))
+        if one.verdict is Verdict.INVALID or math.isnan(one.estimate.value)
+        else one
+        for one in results
+    ]
 
 
 def _better(plan: GatePlan, found: Evidence) -> list[GateResult]:
@@ -288,14 +315,15 @@ def _cost(plan: GatePlan, found: Evidence) -> list[GateResult]:
     if plan.maximum_cost_increase is None or found.opponent_fault:
         return []
     estimate = found.cost_difference or MISSING
-    limit = plan.maximum_cost_increase
-    return [cost_gate(estimate, maximum=limit, has_champion=found.has_champion)]
+    limit, has_champion = plan.maximum_cost_increase, found.has_champion
+    return [cost_gate(estimate, maximum=limit, has_champion=has_champion, problem=found.problem)]
 
 
 def _latency(plan: GatePlan, found: Evidence) -> list[GateResult]:
     if plan.maximum_latency_ratio is None or not found.has_champion or found.opponent_fault:
         return []
-    return [latency_gate(found, maximum=plan.maximum_latency_ratio)]
+    limits = {"maximum": plan.maximum_latency_ratio, "floor_us": plan.latency_floor_us}
+    return [latency_gate(found, **limits)]
 
 
 GATES: dict[str, Callable[[GatePlan, Evidence], list[GateResult]]] = {

@@ -78,6 +78,11 @@ class Names:
     def feature_project(self) -> str:
         return self.slug
 
+    @property
+    def runbook(self) -> str:
+        """Path in the repository of the page for whoever is on call."""
+        return f"docs/runbooks/{self.slug}.md"
+
     def run(self, stage: str, as_of_key: str) -> str:
         """Name of an MLflow run: `train-2013-06-01`."""
         return f"{stage}-{as_of_key}"

@@ -34,6 +34,11 @@ class Cadence(StrEnum):
         crons = {"hour": "0 * * * *", "week": "0 0 * * 1", "month": "0 0 1 * *"}
         return crons.get(self.value, "0 0 * * *")
 
+    @property
+    def job(self) -> str:
+        """What a job that runs for each partition is called."""
+        return {"day": "daily"}.get(self.value, f"{self.value}ly")
+
     def floor(self, local: datetime) -> datetime:
         """Start of the partition that holds the naive local time `local`."""
         if self is Cadence.HOUR:
@@ -137,6 +142,19 @@ class Partitions:
 
     def before(self, partition: Partition) -> Partition:
         return self.containing(partition.start - timedelta(microseconds=1))
+
+    def position(self, key: str) -> int:
+        """Number of the partition since year 1; neighbours differ by one.
+
+        >>> weeks = Partitions(Cadence.WEEK, "UTC")
+        >>> weeks.position("2001-01-01") - weeks.position("2000-12-25")
+        1
+        """
+        local = datetime.strptime(self.parse(key).key, self.cadence.key_format)  # noqa: DTZ007
+        if self.cadence is Cadence.MONTH:
+            return local.year * 12 + local.month
+        hours = local.toordinal() * 24 + local.hour
+        return hours // {"hour": 1, "day": 24, "week": 168}[self.cadence.value]
 
     def between(self, first: str, last: str) -> tuple[Partition, ...]:
         """All partitions from `first` to `last`, both keys included.

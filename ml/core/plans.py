@@ -6,8 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ml.core.metric_names import check_criteria
-from ml.core.problems import ProblemType
+from ml.core.metric_names import Scope, check_criteria
 
 Share = Annotated[float, Field(ge=0, le=1)]
 BUILT_IN = ("contract", "better", "segments", "cost", "latency")
@@ -84,8 +83,13 @@ class SearchPlan(Frozen):
     trials: int = Field(default=20, ge=1)
 
 
+Naive = Literal["persistence", "seasonal_naive"]
+
+
 class Rule(Frozen):
     """What people would use without a model: the mean label of rows that are alike.
+
+    With classes it is the share of each; with `difference_from`, the mean difference.
 
     Attributes:
         by: columns of the mart that say what is alike; empty: all rows are, so the rule is the
@@ -103,6 +107,13 @@ class ModelPlan(Frozen):
     Attributes:
         rule: the competitor that needs no learning; skill is measured against it.
         search: what is tried out; None: the parameters are taken as they stand.
+        difference_from: column of the model's input from which the label is learned as a
+            difference, and to which the answer is added: trees know no level that they have not
+            seen. Regression only.
+        naive: forecasts that cost nothing, each a column of the model's input: competitors, too.
+            Regression only.
+        interval: share of the labels that an interval around the answer should hold; its ends are
+            learned by two quantile models. None: no interval. Regression only.
     """
 
     parameters: dict[str, Value]
@@ -110,6 +121,9 @@ class ModelPlan(Frozen):
     early_stopping_rounds: int = Field(gt=0)
     rule: Rule = Rule()
     search: SearchPlan | None = None
+    difference_from: str = ""
+    naive: dict[Naive, str] = {}
+    interval: float | None = Field(default=None, ge=0.5, lt=1)
     seed: int = 7
 
     @model_validator(mode="after")
@@ -138,11 +152,41 @@ class CostModel(Frozen):
         return 1 / self.missed
 
 
+class CostMatrix(Frozen):
+    """What a decision costs among classes (multiclass problems); it pays to decide for the least.
+
+    Attributes:
+        costs: `costs[truth][decision]`, in any unit; being right may cost something, too.
+    """
+
+    costs: tuple[tuple[Annotated[float, Field(ge=0)], ...], ...]
+
+    @model_validator(mode="after")
+    def _square(self) -> Self:
+        if any(len(row) != len(self.costs) for row in self.costs):
+            raise ValueError("costs of another shape; expected a row and a column for each class")
+        return self
+
+
+class UnitCost(Frozen):
+    """What one label unit of error costs (regression): the answer is what people act upon.
+
+    Attributes:
+        over, under: of an answer that is too high, and of one that is too low.
+    """
+
+    over: float = Field(gt=0)
+    under: float = Field(gt=0)
+
+
+Cost = CostModel | CostMatrix | UnitCost
+
+
 class Criterion(Frozen):
     """A bound on a metric of the holdout; exactly one of the three is given.
 
     Attributes:
-        metric: one of `ml.core.metrics`.
+        metric: a name in `ml.core.metric_names.METRICS`; of a metric by class, `<name>_<class>`.
         name: of the gate; default: the metric's.
         minimum: for a metric where higher is better.
         maximum: for a metric where lower is better.
@@ -185,21 +229,25 @@ class SegmentPlan(Frozen):
 
     minimum_rows: int = Field(default=500, gt=0)
     minimum_positives: int = Field(default=50, ge=0)
-    minimum_coverage: Share = 0.9
+    minimum_coverage: float = Field(default=0.9, gt=0, le=1)
     maximum_loss_increase: float = Field(gt=0)
 
 
 class GatePlan(Frozen):
-    """Thresholds of the gates, each compared with a day-clustered one-sided 95 % bound.
+    """Thresholds of the gates, each compared with a clustered one-sided 95 % bound.
 
     Attributes:
         criteria: bounds on metrics of the candidate alone.
         margin, minimum_gain: see `ml.core.gates.better_gate`; in units of the loss.
         segments: None: no gate on segments.
         maximum_cost_increase: in cost units a row, against the champion; the first model must cost
-            less than the better of always and never acting. None: no gate on cost.
+            no more than deciding without a model. None: no gate on cost.
         maximum_latency_ratio: CPU time a row, as a ratio to the champion's; None: no gate.
+        latency_floor_us: CPU time a row, microseconds, that is never too long. A rule or a naive
+            forecast takes less than one, so that by the ratio alone no model could follow it.
         minimum_label_coverage: share of the holdout's outcomes that were known when labels closed.
+        cluster_partitions: how many partitions in a row are one cluster of the bootstrap, because
+            they share a shock; default: 24 of an hourly cadence, else one.
         replicates: of the bootstrap over clusters.
     """
 
@@ -209,7 +257,9 @@ class GatePlan(Frozen):
     segments: SegmentPlan | None = None
     maximum_cost_increase: float | None = Field(default=None, ge=0)
     maximum_latency_ratio: float | None = Field(default=None, gt=1)
+    latency_floor_us: float = Field(default=50.0, ge=0)
     minimum_label_coverage: Share = 0.99
+    cluster_partitions: int | None = Field(default=None, ge=1)
     replicates: int = Field(default=2_000, ge=200)
     seed: int = 7
 
@@ -220,10 +270,10 @@ class GatePlan(Frozen):
             raise ValueError(f"two gates named {', '.join(twice)}; expected one name each")
         return self
 
-    def require_fitting(self, problem: ProblemType, *, has_cost: bool) -> None:
+    def require_fitting(self, scope: Scope) -> None:
         """Raise `ValueError` for a metric that nobody computes or a bound the wrong way round."""
-        check_criteria(self.criteria, problem, has_cost=has_cost)
-        if self.maximum_cost_increase is not None and not has_cost:
+        check_criteria(self.criteria, scope)
+        if self.maximum_cost_increase is not None and not scope.has_cost:
             raise ValueError("maximum_cost_increase without a cost model; expected `cost` as well")
 
 

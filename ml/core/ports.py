@@ -248,11 +248,15 @@ class Model(Protocol):
     """Digest of columns, their order and the categories behind each code, 64 digits."""
 
     def predict(self, features: pd.DataFrame) -> np.ndarray:
-        """Probability of class 1 or value, shape (n,).
+        """Probability of class 1 or value, shape (n,); of each class, shape (n, classes).
 
         Raises:
             DataError: if a column is missing.
         """
+        ...
+
+    def interval(self, features: pd.DataFrame) -> np.ndarray | None:
+        """Lower and upper end around each value, shape (n, 2); None if it has learned none."""
         ...
 
 
@@ -265,6 +269,7 @@ class ModelVersion:
     tags: Mapping[str, str]
     aliases: tuple[str, ...] = ()
     url: str = ""
+    description: str = ""
 
 
 class Tracking(Protocol):

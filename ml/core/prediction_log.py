@@ -12,6 +12,7 @@ from hashlib import sha256
 import pyarrow as pa
 
 _UTC = pa.timestamp("us", tz="UTC")
+_EACH = pa.list_(pa.float64())
 
 
 def _column(name: str, kind: pa.DataType, text: str, *, nullable: bool = False) -> pa.Field:
@@ -31,13 +32,18 @@ PREDICTION_LOG = pa.schema(
         _column("canary_weight_bp", pa.int32(), "the canary's share, basis points"),
         _column("assigned", pa.string(), "model that the router chose: champion or canary"),
         _column("served", pa.string(), "model that answered; differs if the assigned one failed"),
-        _column("score", pa.float64(), "the answer: probability or value"),
+        _column("score", pa.float64(), "the answer: probability, value, or index of a class"),
+        _column("lower", pa.float64(), "lower end of the interval around a value", nullable=True),
+        _column("upper", pa.float64(), "its upper end", nullable=True),
+        _column("probabilities", _EACH, "of each class, of what was served", nullable=True),
         _column("champion_version", pa.int32(), "version of the champion"),
         _column("champion_score", pa.float64(), "its score", nullable=True),
+        _column("champion_probabilities", _EACH, "its probability of each class", nullable=True),
         _column("champion_latency_us", pa.float64(), "its time a row, microseconds", nullable=True),
         _column("champion_error", pa.string(), "its error class", nullable=True),
         _column("canary_version", pa.int32(), "version of the canary", nullable=True),
         _column("canary_score", pa.float64(), "its score", nullable=True),
+        _column("canary_probabilities", _EACH, "its probability of each class", nullable=True),
         _column("canary_latency_us", pa.float64(), "its time a row, microseconds", nullable=True),
         _column("canary_error", pa.string(), "its error class", nullable=True),
         _column("features", pa.string(), "feature values as canonical JSON"),

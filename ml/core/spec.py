@@ -5,17 +5,45 @@ Thresholds are written here once; gates, summaries and documents are made from i
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from ml.core.errors import OutOfCoverage
+from ml.core.metric_names import Scope
 from ml.core.names import Names, check_slug
 from ml.core.partitions import Cadence, Partition, Partitions
-from ml.core.plans import CostModel, Frozen, GatePlan, ModelPlan, ReleasePlan, Share
+from ml.core.plans import (
+    Cost,
+    CostMatrix,
+    CostModel,
+    Frozen,
+    GatePlan,
+    ModelPlan,
+    ReleasePlan,
+    Share,
+    UnitCost,
+)
 from ml.core.problems import ProblemType
 from ml.core.windows import Windows, training_windows
+
+_COST_OF = {
+    ProblemType.BINARY: CostModel,
+    ProblemType.MULTICLASS: CostMatrix,
+    ProblemType.REGRESSION: UnitCost,
+}
+EPOCHS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0, "epoch_ns": 1e-3}
+"""Counts since 1970-01-01 UTC, and how many microseconds each unit has."""
+_DIRECTIVE = r"%[-_0#]?[.:]*\d?"
+_ZONE_NAME = re.compile(rf"{_DIRECTIVE}Z|%\+")
+_LITERAL_ZONE = re.compile(
+    rf"{_DIRECTIVE}[HIklMSTRXrcfpP][^%A-Za-z]*?((?:UTC|GMT)?[+-]\d\d:?\d\d|Z|UTC|GMT)(?![A-Za-z\d])"
+)
+MINIMUM_CLUSTERS = 7
+"""Below it the bootstrap's interval says nothing: with one cluster it has no width at all."""
 
 
 class Coverage(Frozen):
@@ -54,18 +82,85 @@ class Freshness(Frozen):
     blocks: bool = True
 
 
+class Files(Frozen):
+    """Where the rows of a table are: a CSV or Parquet file, or a folder of such files.
+
+    Attributes:
+        path: absolute, or relative to the package or else to the repository; `$NAME` is taken from
+            the environment. Of a folder, all files below it are read, whole and at each ingest,
+            whatever partitions are asked for.
+        package: Python package that brings the file; it is found and not imported.
+        time: column by which a row belongs to a partition; it becomes a timestamp in UTC. Only a
+            snapshot does without.
+        time_format: `strptime` format where the times are text or numbers other than ISO 8601; or
+            one of `EPOCHS` for a count since 1970. An offset is read by `%z`; what names a zone
+            otherwise would be skipped, and is refused.
+        zone: IANA name of the zone of times without an offset; default: the use case's.
+        nulls: texts that mean a missing value in CSV.
+    """
+
+    path: str = Field(min_length=1)
+    package: str = Field(default="", pattern=r"^([A-Za-z_]\w*)?$")
+    time: str = ""
+    time_format: str = ""
+    zone: str = ""
+    nulls: tuple[str, ...] = ("",)
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if self.zone:
+            Partitions(Cadence.DAY, self.zone).parse("2000-01-01")  # knows the zone, or raises
+        if self.time_format and not ("%" in self.time_format or self.time_format in EPOCHS):
+            raise ValueError(
+                f"files.time_format {self.time_format!r}; expected a strptime format such as "
+                f"'%Y%m%d', or one of {', '.join(EPOCHS)}"
+            )
+        if name := unread_zone(self.time_format, self.zone):
+            raise ValueError(
+                f"files.time_format {self.time_format!r}: its {name!r} would be skipped, and the "
+                "times shifted; expected %z for an offset such as +0100 (%#z where it may be Z), "
+                "no time_format at all for ISO 8601, or zone='UTC' beside a literal Z"
+            )
+        return self
+
+
+def unread_zone(time_format: str, zone: str) -> str:
+    """What a `strptime` format says of the zone without its being read; empty: nothing.
+
+    >>> unread_zone("%H:%M %Z", "UTC"), unread_zone("%H:%MZ", ""), unread_zone("%H:%MZ", "UTC")
+    ('%Z', 'Z', '')
+    """
+    form = time_format.replace("%%", "  ")
+    if found := _ZONE_NAME.search(form):
+        return found[0]
+    literal = _LITERAL_ZONE.search(form)
+    said = literal[1] if literal else ""
+    return "" if zone == "UTC" and said in ("Z", "UTC", "GMT") else said
+
+
 class Table(Frozen):
     """A table of the source.
 
     Attributes:
+        files: where its rows are; None: `read` in the use case's source.py gives them.
         is_snapshot: the whole table belongs to no partition and is replaced at each ingest.
         volume, freshness: what a delivery is compared with; None: not compared.
     """
 
     name: str
+    files: Files | None = None
     is_snapshot: bool = False
     volume: Volume | None = None
     freshness: Freshness | None = None
+
+    @model_validator(mode="after")
+    def _in_partitions(self) -> Self:
+        if self.files and not self.files.time and not self.is_snapshot:
+            raise ValueError(
+                f"files of table {self.name} without `time`; expected the column by which a row "
+                "belongs to a partition, or is_snapshot=True"
+            )
+        return self
 
 
 class Label(Frozen):
@@ -74,6 +169,8 @@ class Label(Frozen):
     Attributes:
         table: dbt model with one row for each event and the same key as the mart.
         column: of that table; 0 or 1, a class index, or a value.
+        classes: names of the classes, lower snake case, in the order of their index; multiclass
+            only.
         known_at: timestamp column of that table: when the row's outcome was known.
         maturity: how long after a partition's end its labels are complete.
         expected: boolean column of that table, whether a row should get a label; empty: all rows.
@@ -85,6 +182,7 @@ class Label(Frozen):
     column: str
     known_at: str
     maturity: timedelta
+    classes: tuple[str, ...] = ()
     expected: str = ""
     lookback_partitions: int = Field(default=0, ge=0)
 
@@ -168,7 +266,7 @@ class UseCase(Frozen):
     select_partitions: int = Field(gt=0)
     holdout_partitions: int = Field(ge=7)
     segments: tuple[str, ...] = ()
-    cost: CostModel | None = None
+    cost: Cost | None = None
     model: ModelPlan
     gates: GatePlan
     release: ReleasePlan
@@ -179,10 +277,65 @@ class UseCase(Frozen):
     def _consistent(self) -> Self:
         check_slug(self.slug)
         self.calendar.between(self.coverage.first, self.coverage.last)
-        self.gates.require_fitting(self.problem, has_cost=self.cost is not None)
+        self._require_fitting_parts()
+        self.gates.require_fitting(self.scope)
         if self.gates.segments and not self.segments:
             raise ValueError("gates.segments without segments; expected columns of the mart")
         return self
+
+    def _require_fitting_parts(self) -> None:
+        """What is for one problem type only is for this one."""
+        classes, model = self.label.classes, self.model
+        if self.problem is ProblemType.MULTICLASS and len(classes) < 3:
+            raise ValueError("label.classes of a multiclass problem; expected three names or more")
+        if classes and self.problem is not ProblemType.MULTICLASS:
+            raise ValueError(f"label.classes of a {self.problem} problem; expected none")
+        for name in classes:
+            check_slug(name)
+        if self.problem is not ProblemType.REGRESSION:
+            for field in ("difference_from", "naive", "interval"):
+                if getattr(model, field):
+                    raise ValueError(f"model.{field} of a {self.problem} problem; expected none")
+        kind = _COST_OF[self.problem]
+        if self.cost is not None and not isinstance(self.cost, kind):
+            raise ValueError(f"cost of a {self.problem} problem; expected a {kind.__name__}")
+        if isinstance(self.cost, CostMatrix) and len(self.cost.costs) != len(classes):
+            raise ValueError("cost.costs of another size; expected a row for each of label.classes")
+        clusters = self.holdout_partitions // self.cluster_partitions
+        if clusters < MINIMUM_CLUSTERS:
+            raise ValueError(
+                f"holdout_partitions {self.holdout_partitions} are {clusters} clusters of "
+                f"{self.cluster_partitions}; expected at least {MINIMUM_CLUSTERS}: with fewer, "
+                "bounds say nothing and no gate can pass"
+            )
+
+    @property
+    def scope(self) -> Scope:
+        """What its evaluations are about."""
+        return Scope(
+            problem=self.problem,
+            classes=self.label.classes,
+            naive=tuple(self.model.naive),
+            has_cost=self.cost is not None,
+            has_interval=self.model.interval is not None,
+        )
+
+    @property
+    def cluster_partitions(self) -> int:
+        """How many partitions in a row share a shock: a cluster of the bootstrap."""
+        return self.gates.cluster_partitions or (24 if self.cadence is Cadence.HOUR else 1)
+
+    def clusters(self, keys: Iterable[str]) -> list[str]:
+        """The cluster of the bootstrap that each partition key belongs to."""
+        length = self.cluster_partitions
+        if length == 1:
+            return list(keys)
+        cluster: dict[str, str] = {}
+        for key in (kept := list(keys)):
+            if key not in cluster:
+                number = self.calendar.position(key) - self.calendar.position(self.coverage.first)
+                cluster[key] = f"{number // length:06d}"
+        return [cluster[key] for key in kept]
 
     @property
     def context(self) -> tuple[str, ...]:

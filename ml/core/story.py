@@ -13,7 +13,7 @@ class Job(StrEnum):
     """A chain of stages; each is a Dag."""
 
     HISTORY = "history"
-    PARTITION = "daily"
+    PARTITION = "partition"
     RETRAIN = "retrain"
 
     @property
@@ -21,6 +21,10 @@ class Job(StrEnum):
         if self is Job.RETRAIN:
             return ("train", "validate", "promote")
         return ("ingest", "transform", "materialize", "score")
+
+    def dag_id(self, spec: UseCase) -> str:
+        """The Dag that does it; that of single partitions is named after their cadence."""
+        return spec.names.dag(spec.cadence.job if self is Job.PARTITION else self.value)
 
 
 @dataclass(frozen=True)

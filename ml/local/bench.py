@@ -87,7 +87,7 @@ def _stage_costs(slug: str, played: Sequence[Played], api: AirflowApi) -> dict[s
         for task in one.tasks:
             if task.state != "success":  # a skipped promotion returns nothing
                 continue
-            dag_id = load_spec(slug).names.dag(one.step.job)
+            dag_id = one.step.job.dag_id(load_spec(slug))
             ran = api.xcom(dag_id, one.step.run_id, task.task_id)
             costs[ran["stage"]].add(ran)
     return costs

@@ -35,12 +35,15 @@ class Dated:
     """The verdicts as of one date.
 
     Attributes:
+        version: 0 if there was not enough to train.
         gates: by name: threshold, verdict, reason, estimate.
+        chosen: the competitor that was judged; empty if there was not enough to train.
         champion: version that it was compared with; None for the first.
     """
 
     as_of: str
     version: int
+    chosen: str
     champion: int | None
     decision: str
     gates: tuple[dict[str, Any], ...]
@@ -75,9 +78,11 @@ def calibrate(slug: str, where: Settings, keys: Sequence[str]) -> Iterator[Dated
 
 
 def _judged(platform: Platform, key: str) -> Dated:
-    version = train.run(
-        platform, as_of=platform.spec.as_of(key), requested_by="calibration"
-    ).version
+    try:
+        found = train.run(platform, as_of=platform.spec.as_of(key), requested_by="calibration")
+    except DataError as error:  # a class that is not there yet, say: the later dates go on
+        return Dated(key, 0, "", None, f"not trained: {error.seen}", ())
+    version = found.version
     with suppress(DataError):  # its verdicts are recorded all the same
         validate.run(platform, version=version)
     run_id = platform.registry.version(version).run_id
@@ -88,7 +93,8 @@ def _judged(platform: Platform, key: str) -> Dated:
         if current.canary:
             platform.registry.publish(crown(current, current.in_force_from))
     return Dated(
-        key, version, evidence.get("champion"), evidence["decision"], tuple(evidence["gates"])
+        *(key, version, found.chosen, evidence.get("champion"), evidence["decision"]),
+        gates=tuple(evidence["gates"]),
     )
 
 
@@ -104,8 +110,9 @@ def show(slug: str, where: Settings, keys: Sequence[str], output: Path | None) -
     for number, dated in enumerate(calibrate(slug, where, keys), 1):
         found.append(dated)
         missed = [f"{g['name']} {g['verdict']}" for g in dated.gates if g["verdict"] != "PASS"]
-        told = ", ".join(missed) or "all pass"
-        out.print(f"{number}/{len(keys)}  as of {dated.as_of}  {dated.decision}: {told}")
+        told = ": " + (", ".join(missed) or "all pass") if dated.gates else ""
+        chosen = f"{dated.chosen} " if dated.chosen else ""
+        out.print(f"{number}/{len(keys)}  as of {dated.as_of}  {chosen}{dated.decision}{told}")
         if output:
             output.write_text(json.dumps([asdict(dated) for dated in found], indent=2))
     out.print(_summary(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ LINES_OF_ONE, LINES_OF_EACH = 40, 10
 def start() -> None:
     """`flightline up`."""
     out = console()
-    supervisor.up(settings(), pools=available(), progress=out.print)
+    supervisor.up(settings(), pools=available(), progress=partial(out.print, markup=False))
     show_addresses(settings())
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from rich.status import Status
 
 from ml.core.errors import ConfigError, FlightlineError, TransientError
 from ml.core.story import Job, Step, story
-from ml.local import supervisor
+from ml.local import readiness, supervisor
 from ml.local.airflow_api import AirflowApi, Refused
 from ml.local.commands import show_addresses, show_use_case
 from ml.local.records import Run, TaskInstance
@@ -67,10 +68,12 @@ def play(slug: str, settings: Settings, *, fresh: bool = False) -> None:
     """
     out = console()
     begin = time.perf_counter()
-    steps = story(load_spec(slug))
+    spec = load_spec(slug)
+    steps = story(spec)
     if fresh:
         delete_home(settings)
-    supervisor.up(settings, pools=available(), progress=out.print)
+    supervisor.up(settings, pools=available(), progress=partial(out.print, markup=False))
+    readiness.require_dags(settings, {f"{job.dag_id(spec)}.py" for job in Job})
     with closing(play_steps(slug, steps, settings, out)) as playing:
         for played in playing:
             if not played.was_done:
@@ -130,14 +133,14 @@ def play_steps(
 @contextmanager
 def _switched_on(api: AirflowApi, slug: str, out: Console) -> Iterator[None]:
     """The use case's Dags take runs; afterwards no calendar starts any that did not before."""
-    names = load_spec(slug).names
+    spec = load_spec(slug)
     paused = {dag.dag_id for dag in api.dags() if dag.is_paused}
     try:
         for job in Job:
-            api.set_paused(names.dag(job), is_paused=False)
+            api.set_paused(job.dag_id(spec), is_paused=False)
         yield
     finally:
-        _pause(api, paused & {names.dag(job) for job in _CALENDAR_JOBS}, out)
+        _pause(api, paused & {job.dag_id(spec) for job in _CALENDAR_JOBS}, out)
 
 
 def _pause(api: AirflowApi, dag_ids: Collection[str], out: Console) -> None:
@@ -173,7 +176,7 @@ def _play(
     api: AirflowApi, slug: str, step: Step, title: str, settings: Settings, out: Console
 ) -> Played:
     begin = time.perf_counter()
-    dag_id = load_spec(slug).names.dag(step.job)
+    dag_id = step.job.dag_id(load_spec(slug))
     run = _find(api, dag_id, step.run_id)
     if run is not None and run.state == "success":
         out.print(f"{title}  done before")

@@ -5,6 +5,7 @@ All of Airflow's configuration is set here and nowhere else: its generated `airf
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -74,7 +75,21 @@ _TIMING = {
         # A task that closes its sockets a moment before it exits is noticed only at the next beat.
         "MIN_HEARTBEAT_INTERVAL": "1",
     },
-    "DAG_PROCESSOR": {"REFRESH_INTERVAL": "5", "MIN_FILE_PROCESS_INTERVAL": "60"},
+    # A file that has changed is read within seconds, whatever the interval: it only says how often
+    # one that has not is read all the same. At 60 s, 300 Dag files took 40 % of a core.
+    "DAG_PROCESSOR": {
+        "REFRESH_INTERVAL": "10",
+        "MIN_FILE_PROCESS_INTERVAL": "3600",
+        "DAG_BUNDLE_CONFIG_LIST": json.dumps(
+            [
+                {
+                    "name": "dags-folder",
+                    "classpath": "flightline_bundle.RepositoryBundle",
+                    "kwargs": {},
+                }
+            ]
+        ),
+    },
 }
 
 

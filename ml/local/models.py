@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from ml.core.ports import Platform
     from ml.core.spec import UseCase
-    from ml.stages.report.quality import Group, Quality
+    from ml.stages.report.groups import Group
+    from ml.stages.report.quality import Quality
 
 _SHOWN_ROWS, _SHOWN_DAYS = 20, 14
 _TABLE = "predictions"
@@ -78,8 +79,10 @@ def _query(where: str, sql: str) -> str:
 
 
 def _require_suffix(output: Path | None) -> None:
-    if output and (output.suffix not in (".csv", ".parquet") or output.is_dir()):
-        raise ConfigError(f"cannot write {output}", expected="a .csv or a .parquet file")
+    is_file = output and output.suffix in (".csv", ".parquet") and not output.is_dir()
+    if output and not (is_file and output.resolve().parent.is_dir()):
+        expected = "a .csv or a .parquet file in a folder that exists"
+        raise ConfigError(f"cannot write {output}", expected=expected)
 
 
 def _write(rows: pa.Table, output: Path) -> None:
@@ -92,13 +95,33 @@ def _write(rows: pa.Table, output: Path) -> None:
 
 
 def _shown(spec: UseCase, rows: pa.Table, all_revisions: bool) -> pa.Table:
-    """The columns that fit a terminal; who has served is where the score comes from."""
+    """The columns that fit a terminal; who has served is where the answer comes from."""
     both = [f"{alias}_score" for alias in (CHAMPION, CANARY)]
     has_canary = "canary_score" in rows.column_names and rows["canary_score"].null_count < len(rows)
-    wanted = [spec.key, *spec.segments, "score", *(both if has_canary else [])]
-    wanted += ["decision", spec.label.column, *(["revision"] if all_revisions else [])]
+    models = both if has_canary else []
+    label = spec.label.column
+    answer = ["score", "lower", "upper", *models, "decision"]
+    if spec.label.classes:
+        from ml.stages.predictions import label_class
+
+        answer, label = ["decision", "probability", *models], label_class(spec.label)
+        rows = _named(rows, both, spec.label.classes)
+    wanted = [spec.key, *spec.segments, *answer, label, *(["revision"] if all_revisions else [])]
     found = rows.select([name for name in wanted if name in rows.column_names])
     return found.rename_columns([name.removesuffix("_score") for name in found.column_names])
+
+
+def _named(rows: pa.Table, columns: Sequence[str], classes: Sequence[str]) -> pa.Table:
+    """Indices of classes by their names."""
+    import pyarrow as pa
+
+    for place, name in enumerate(rows.column_names):
+        if name in columns:
+            values = rows[name].to_pylist()
+            # An empty value of a table from pandas is NaN, which is not equal to itself.
+            names = [classes[int(v)] if v is not None and v == v else None for v in values]
+            rows = rows.set_column(place, name, pa.array(names, pa.string()))
+    return rows
 
 
 def show_report(slug: str, *, first: str, last: str, output: Path | None, as_json: bool) -> None:
@@ -124,36 +147,39 @@ def _tell(quality: Quality) -> None:
     for sentence in words.sentences(quality):
         out.print(sentence, markup=False)
     for comparison in filter(None, (quality.everything, quality.beside)):
-        names = ["metric", *map(words.title_of, comparison.competitors)]
         out.print("")
-        out.print(cell_table(names, words.metric_rows(comparison)))
+        out.print(cell_table(words.metric_columns(comparison), words.metric_rows(comparison)))
+    if quality.classes:
+        out.print("\nby class, of what was served")
+        out.print(cell_table(words.CLASS_COLUMNS, words.class_rows(quality)))
     loss = words.plain(quality.loss_name)
-    out.print(f"\nby segment: mean {loss}; the champion's skill over the rule; canary - champion")
-    out.print(_groups(quality.segments, lambda group: f"{group.column} {group.value}"))
+    if quality.segments:
+        out.print(
+            f"\nby segment: mean {loss}; the champion's skill over the rule; canary - champion"
+        )
+        out.print(_groups(quality, quality.segments, lambda group: f"{group.column} {group.value}"))
+    out.print(f"\nby {quality.unit}: mean {loss}")
     if len(quality.days) > _SHOWN_DAYS:
-        out.print(f"\nthe last {_SHOWN_DAYS} of {len(quality.days)} {quality.unit}s")
-    out.print(_groups(quality.days[-_SHOWN_DAYS:], lambda group: group.value))
+        out.print(f"the last {_SHOWN_DAYS} of {len(quality.days)} {quality.unit}s")
+    out.print(_groups(quality, quality.days[-_SHOWN_DAYS:], lambda group: group.value))
 
 
-def _groups(groups: Sequence[Group], name: Callable[[Group], str]) -> Table:
+def _groups(quality: Quality, groups: Sequence[Group], name: Callable[[Group], str]) -> Table:
     from ml.stages.report import words
 
-    competitors = [n for n in (CHAMPION, CANARY, "rule") if any(n in g.losses for g in groups)]
     has_skill = any(group.skill for group in groups)
     has_difference = any(group.difference for group in groups)
     rows = [
         [
             name(group),
-            f"{group.rows:,}",
-            *(f"{one:.3f}" for one in (group.observed, group.predicted)),
-            *(f"{group.losses[n]:.3f}" if n in group.losses else "" for n in competitors),
+            *cells,
             *([f"{group.skill.value:.3f}" if group.skill else ""] if has_skill else []),
             *([words.compared(group.difference)] if has_difference else []),
         ]
-        for group in groups
+        for group, cells in zip(groups, words.group_rows(quality, groups), strict=True)
     ]
-    more = [*(["skill"] if has_skill else []), *(["canary"] if has_difference else [])]
-    return cell_table(["", "rows", "observed", "predicted", *competitors, *more], rows)
+    more = [*(["skill"] if has_skill else []), *(["difference"] if has_difference else [])]
+    return cell_table(["", *words.group_columns(quality, groups), *more], rows)
 
 
 def _platform(slug: str) -> tuple[Platform, Settings]:

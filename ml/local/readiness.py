@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ml.settings import Settings
 
 READY_SECONDS = 180.0  # a laptop on battery with a cold disk needs far longer than a warm server
-PARSE_SECONDS = 90.0
+PARSE_SECONDS, PARSE_SECONDS_OF_ONE = 90.0, 0.5
 LAST_LINES = 15
 
 
@@ -54,26 +55,46 @@ def wait(
         time.sleep(0.2)
 
 
-def prepare_dags(settings: Settings, pools: Sequence[str], *, parsed_after: float = 0.0) -> None:
-    """Create the pools and make sure that every Dag file, as it is now, was understood.
+def prepare_dags(
+    settings: Settings, pools: Sequence[str], *, parsed_after: float = 0.0
+) -> dict[str, str]:
+    """Create the pools and wait until every Dag file, as it is now, was read.
 
     Args:
         parsed_after: what Airflow read before that belongs to an earlier start.
 
-    Raises:
-        ConfigError: with the text of the first Dag file's error.
+    Returns:
+        Why a Dag file gave no Dag, by its name; the Dags of all others run.
     """
     api = AirflowApi.connect(settings)
     for pool in pools:
         api.ensure_pool(pool, description="the warehouse file has one writer")
-    _wait_for_dags(api, settings.dags, parsed_after)
-    if failures := [f for f in api.import_errors() if (settings.dags / f.file).exists()]:
-        files = ", ".join(failure.file for failure in failures)
-        raise ConfigError(
-            f"Airflow cannot load {files}:\n{failures[0].text}",
-            expected="every Dag file loads (the platform and all other Dags are running)",
-            repair="correct the file; Airflow reads it again when it has changed",
-        )
+    unread = _wait_for_dags(api, settings.dags, parsed_after)
+    silent = "no Dag was found in it: see the dag-processor's log; shared code belongs in a folder"
+    failures = (f for f in api.import_errors() if (settings.dags / f.file).exists())
+    return dict.fromkeys(unread, silent) | {f.file: reason(f.text) for f in failures}
+
+
+def require_dags(settings: Settings, files: Collection[str]) -> None:
+    """Check that Airflow could load these Dag files; others may be broken.
+
+    Raises:
+        ConfigError: with the reason of the first one.
+    """
+    for failure in AirflowApi.connect(settings).import_errors():
+        if failure.file in files:
+            raise ConfigError(
+                f"Airflow cannot load {failure.file}: {reason(failure.text)}",
+                repair="mend that, then run this again; all other Dags run",
+            )
+
+
+def reason(stack_trace: str) -> str:
+    """What an error says, without where it was raised: the last line at the margin and on."""
+    lines = stack_trace.strip().splitlines() or ["no reason was given"]
+    first = max(number for number, line in enumerate(lines) if not line.startswith(" "))
+    error = re.sub(r"^ml\.core\.errors\.\w+: ", "", lines[first])
+    return "\n".join([error, *lines[first + 1 :]])
 
 
 def component_ended(name: str, log: Path) -> FlightlineError:
@@ -126,16 +147,13 @@ def _is_after(heartbeat: str | None, started_at: float) -> bool:
     return bool(heartbeat) and datetime.fromisoformat(str(heartbeat)).timestamp() > started_at
 
 
-def _wait_for_dags(api: AirflowApi, folder: Path, after: float) -> None:
-    deadline = time.time() + PARSE_SECONDS
-    while waiting := _unparsed(api, folder, after):
-        if time.time() > deadline:
-            raise ConfigError(
-                f"no Dag was found in {', '.join(waiting)} after {PARSE_SECONDS:.0f} s",
-                expected=f"a Dag in every Python file at the top of {folder}",
-                repair="see the dag-processor's log; shared code belongs in a folder of its own",
-            )
-        time.sleep(0.3)
+def _wait_for_dags(api: AirflowApi, folder: Path, after: float) -> list[str]:
+    """Names of the files that were still not read when they all should have been."""
+    number = len(dag_files(folder))
+    deadline = time.time() + PARSE_SECONDS + number * PARSE_SECONDS_OF_ONE
+    while (waiting := _unparsed(api, folder, after)) and time.time() < deadline:
+        time.sleep(min(2.0, 0.3 + 0.01 * number))  # each look asks for all Dags
+    return waiting
 
 
 def _unparsed(api: AirflowApi, folder: Path, after: float) -> list[str]:

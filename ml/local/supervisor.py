@@ -87,14 +87,14 @@ def up(
         progress: is told what happens, one line at a time.
 
     Raises:
-        ConfigError: if a port is taken, or a Dag file cannot be loaded (the rest then runs).
+        ConfigError: if a port is taken.
         FlightlineError: if a component ends or is not ready in time; then nothing is left running.
     """
     with _locked(settings, progress):
         found = status(settings)
         if found.is_up:
             progress("already up")
-            readiness.prepare_dags(settings, pools)
+            _prepare_dags(settings, pools, progress)
             return found
         _clean_up(settings, found, progress)
         started_at = time.time()
@@ -105,8 +105,17 @@ def up(
             processes.stop_all(settings.home)
             raise
         progress(f"up after {time.time() - started_at:.0f} s")
-        readiness.prepare_dags(settings, pools, parsed_after=started_at)
+        _prepare_dags(settings, pools, progress, parsed_after=started_at)
         return status(settings)
+
+
+def _prepare_dags(
+    settings: Settings, pools: Sequence[str], progress: Progress, *, parsed_after: float = 0.0
+) -> None:
+    """A Dag file that cannot be loaded is told and stops no other."""
+    broken = readiness.prepare_dags(settings, pools, parsed_after=parsed_after)
+    for file, reason in broken.items():
+        progress(f"dags/{file} is not loaded, all others are: {reason}")
 
 
 def down(settings: Settings, *, progress: Progress = print) -> int:

@@ -11,16 +11,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ml.adapters.features import FEATURES_KNOWN_AT
+from ml.adapters.model_files import NAIVE
 from ml.core.errors import ConfigError, DataError
 from ml.core.evidence import ContractEvidence, Evidence, SegmentEvidence
 from ml.core.losses import Floats, row_loss
-from ml.core.metrics import constant_cost, evaluate, row_cost
+from ml.core.metrics import baseline_costs, constant_cost, cost_metric, evaluate, row_cost
 from ml.core.ports import Model, ModelVersion, Platform
 from ml.core.problems import ProblemType
-from ml.core.statistics import Resampling
-from ml.stages.examples import group_values, label_values, read_examples, with_label
+from ml.core.statistics import Estimate, Resampling
+from ml.stages.answers import Answer, ask
+from ml.stages.examples import group_values, label_values, naive_values, read_examples, with_label
 
 RULE = "rule"
+_ROUNDING = 1e-6  # by which probabilities may miss 1 in sum
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class Gathered:
     Attributes:
         first, last: partition keys of the holdout.
         rows: of the holdout, with a label.
-        label, prediction: of these rows, shape (n,).
+        label: of these rows, shape (n,).
+        prediction: of these rows, shape (n,), or (n, classes).
+        interval: of these rows, shape (n, 2); None if the model has learned none.
         baselines: what people reach without a model: metric name to its value.
     """
 
@@ -40,6 +45,7 @@ class Gathered:
     rows: pd.DataFrame
     label: Floats
     prediction: Floats
+    interval: Floats | None
     baselines: Mapping[str, float]
 
 
@@ -54,8 +60,10 @@ class _Holdout:
 
     @classmethod
     def of(cls, platform: Platform, rows: pd.DataFrame) -> _Holdout:
-        plan, cluster = platform.spec.gates, rows["partition_key"].to_numpy("str")
-        draws = Resampling(cluster, replicates=plan.replicates, seed=plan.seed)
+        plan, cluster = platform.spec.gates, platform.spec.clusters(rows["partition_key"])
+        draws = Resampling(
+            np.array(cluster, dtype=np.str_), replicates=plan.replicates, seed=plan.seed
+        )
         return cls(platform, rows, label_values(platform, rows), draws)
 
     def loss(self, prediction: Floats) -> Floats:
@@ -65,14 +73,39 @@ class _Holdout:
         cost = self.platform.spec.cost
         return None if cost is None else row_cost(self.label, prediction, cost)
 
-    def no_model_cost(self) -> Floats | None:
+    def no_model_cost(self, rule: Floats) -> Floats | None:
         cost = self.platform.spec.cost
-        return None if cost is None else constant_cost(self.label, cost)
+        return None if cost is None else constant_cost(self.label, cost, rule=rule)
+
+    @property
+    def naive(self) -> dict[str, Floats]:
+        return naive_values(self.platform.spec, self.rows)
 
     def positives(self, mask: NDArray[np.bool_]) -> int:
-        """Rows of class 1; of a problem without that class, all rows say something."""
-        is_binary = self.platform.spec.problem is ProblemType.BINARY
-        return int(self.label[mask].sum()) if is_binary else int(mask.sum())
+        """Rows from which a loss can be learned.
+
+        Of class 1; of several classes, all but the commonest one's, which are few where nearly
+        every row is alike; of a value, all.
+        """
+        label, problem = self.label[mask], self.platform.spec.problem
+        if problem is ProblemType.BINARY:
+            return int(label.sum())
+        if problem is ProblemType.REGRESSION or not len(label):
+            return len(label)
+        return len(label) - int(np.bincount(label.astype(int)).max())
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What is missing without which some figures are no numbers."""
+        spec, count = self.platform.spec, len(self.rows)
+        columns = dict.fromkeys([spec.model.difference_from, *spec.model.naive.values()])
+        found = {name: int(self.rows[name].isna().sum()) for name in columns if name in self.rows}
+        binary = ("0", "1") if spec.problem is ProblemType.BINARY else ()
+        names = enumerate(spec.label.classes or binary)
+        return (
+            *(f"no row is of class {name}" for place, name in names if place not in self.label),
+            *(f"{name} is missing in {n:,} of {count:,} rows" for name, n in found.items() if n),
+        )
 
 
 @dataclass(frozen=True)
@@ -116,23 +149,40 @@ def gather(platform: Platform, candidate: ModelVersion, champion: int | None) ->
         )
     model = platform.tracking.load_model(candidate.run_id, any_contract=True)
     contract = _contract(platform, tags.get("contract.sha256", ""), model, examples)
-    prediction = _candidate_prediction(model, contract, holdout.rows)
+    prediction, interval = _answers(platform, model, contract, holdout.rows)
     rule = platform.tracking.load_rule(candidate.run_id).predict(holdout.rows)
     opponent = _opponent(holdout, candidate, champion, rule)
-    evidence = _evidence(holdout, contract, prediction, rule, opponent, _latency(tags))
-    baselines = _baselines(holdout, rule)
-    return Gathered(evidence, first, last, holdout.rows, holdout.label, prediction, baselines)
+    metrics = _metrics(holdout, prediction, interval, rule)
+    evidence = _evidence(holdout, contract, metrics, prediction, opponent, _latency(tags))
+    return Gathered(
+        *(evidence, first, last, holdout.rows, holdout.label, prediction, interval),
+        baselines=_baselines(holdout, rule),
+    )
+
+
+def _metrics(
+    holdout: _Holdout, prediction: Floats, interval: Floats | None, rule: Floats
+) -> dict[str, Estimate]:
+    spec = holdout.platform.spec
+    return evaluate(
+        *(spec.scope, holdout.label, prediction),
+        rule=rule,
+        resampling=holdout.draws,
+        cost=spec.cost,
+        naive=holdout.naive,
+        interval=interval,
+    )
 
 
 def _evidence(
     holdout: _Holdout,
     contract: ContractEvidence,
+    metrics: dict[str, Estimate],
     prediction: Floats,
-    rule: Floats,
     opponent: _Opponent,
     latency_us: float | None,
 ) -> Evidence:
-    spec, draws = holdout.platform.spec, holdout.draws
+    draws = holdout.draws
     difference = None if opponent.loss is None else holdout.loss(prediction) - opponent.loss
     cost = holdout.cost(prediction)
     more_cost = None if cost is None or opponent.cost is None else cost - opponent.cost
@@ -142,14 +192,14 @@ def _evidence(
         opponent=opponent.name,
         opponent_fault=opponent.fault,
         contract=contract,
-        metrics=evaluate(
-            spec.problem, holdout.label, prediction, rule=rule, resampling=draws, cost=spec.cost
-        ),
+        metrics=metrics,
         difference=None if difference is None or opponent.name == RULE else draws.mean(difference),
         cost_difference=None if more_cost is None else draws.mean(more_cost),
         segments=() if difference is None else tuple(_segments(holdout, difference)),
         latency_us=latency_us,
         opponent_latency_us=opponent.latency_us,
+        problem=holdout.platform.spec.problem,
+        gaps=holdout.gaps,
     )
 
 
@@ -232,18 +282,48 @@ def _is_late(platform: Platform, examples: pd.DataFrame) -> NDArray[np.bool_]:
     return (is_later | unknown).to_numpy(dtype=bool)
 
 
-def _candidate_prediction(model: Model, contract: ContractEvidence, rows: pd.DataFrame) -> Floats:
-    """What it answers; nothing if columns are missing, of which the contract tells."""
+def _answers(
+    platform: Platform, model: Model, contract: ContractEvidence, rows: pd.DataFrame
+) -> tuple[Floats, Floats | None]:
+    """What the candidate answers, and its interval around each value.
+
+    Nothing if columns are missing, of which the contract tells.
+    """
+    classes = platform.spec.label.classes
     if contract.missing_columns:
-        return np.full(len(rows), np.nan)
-    return _prediction(model, rows)
+        shape = (len(rows), len(classes)) if classes else (len(rows),)
+        return np.full(shape, np.nan), None
+    answer = _ask(platform, model, rows)
+    return _prediction(answer), answer.interval
 
 
-def _prediction(model: Model, rows: pd.DataFrame) -> Floats:
-    found = np.asarray(model.predict(rows), dtype=np.float64)
-    if found.shape[:1] != (len(rows),):
-        raise DataError(f"the model gave {found.shape[:1]} answers to {len(rows)} rows")
-    return found
+def _prediction(answer: Answer) -> Floats:
+    """An answer that is not a number stays, for the gates to see."""
+    return answer.score if answer.probabilities is None else answer.probabilities
+
+
+def _ask(platform: Platform, model: Model, rows: pd.DataFrame) -> Answer:
+    """What the model answers.
+
+    Raises:
+        DataError: if there is not one answer for each row, and of each class, or if one is no
+            probability where probabilities are asked for.
+    """
+    answer = ask(platform.spec, model, rows)
+    if platform.spec.problem is not ProblemType.REGRESSION:
+        _require_probabilities(_prediction(answer))
+    return answer
+
+
+def _require_probabilities(found: Floats) -> None:
+    """Or the loss of a model that is sure of every class would be the best of all."""
+    outside = (found < 0) | (found > 1)
+    total = found.sum(axis=1) if found.ndim == 2 else np.ones(len(found))
+    if count := int(outside.sum() + (np.abs(total - 1) > _ROUNDING).sum()):
+        raise DataError(
+            f"{count:,} answer(s) of the model are no probabilities",
+            expected="from 0 to 1, and of several classes 1 in sum",
+        )
 
 
 def _latency(tags: Mapping[str, str]) -> float | None:
@@ -261,18 +341,18 @@ def _opponent(
 ) -> _Opponent:
     """The champion; for the first model ever the rule, and in cost, doing without a model."""
     if champion is None:
-        return _Opponent(RULE, loss=holdout.loss(rule), cost=holdout.no_model_cost())
+        return _Opponent(RULE, loss=holdout.loss(rule), cost=holdout.no_model_cost(rule))
     name = f"champion {champion}"
     try:
         found = holdout.platform.registry.version(champion)
         if fault := _unfair(candidate, found, str(holdout.rows["partition_key"].min())):
             return _Opponent(name, fault)
         model = holdout.platform.tracking.load_model(found.run_id)
-        prediction = _prediction(model, holdout.rows)
+        prediction = _prediction(_ask(holdout.platform, model, holdout.rows))
         latency = _latency(holdout.platform.tracking.tags(found.run_id))
     except (ConfigError, DataError) as error:  # gone or broken: no fair comparison, and no pass
         return _Opponent(name, error.seen)
-    if count := int((~np.isfinite(prediction)).sum()):
+    if count := int((~np.isfinite(holdout.loss(prediction))).sum()):
         return _Opponent(name, f"{name} gave {count:,} answer(s) that are not numbers")
     return _Opponent(name, "", holdout.loss(prediction), holdout.cost(prediction), latency)
 
@@ -287,19 +367,23 @@ def _unfair(candidate: ModelVersion, champion: ModelVersion, first: str) -> str:
         return (
             f"champion {number} has learned from data up to {learned}, the holdout begins {first}"
         )
-    if champion.run_id == candidate.run_id or _model(champion) == _model(candidate):
+    # A naive forecast that is chosen twice is the same, and so not better.
+    is_same = _model(champion) == _model(candidate) and tags.get("model.kind") not in NAIVE
+    if champion.run_id == candidate.run_id or is_same:
         return f"version {candidate.version} is champion {number} itself"
     return ""
 
 
 def _model(version: ModelVersion) -> tuple[str | None, ...]:
-    return tuple(version.tags.get(name) for name in ("model.sha256", "contract.sha256"))
+    names = ("model.sha256", "contract.sha256", "interval.sha256")
+    return tuple(version.tags.get(name) for name in names)
 
 
 def _baselines(holdout: _Holdout, rule: Floats) -> dict[str, float]:
-    spec, found = holdout.platform.spec, {}
-    found[f"rule_{spec.problem.loss_name}"] = float(holdout.loss(rule).mean())
-    if spec.cost is not None:
-        found["never_cost"] = float(spec.cost.missed * holdout.label.mean())
-        found["always_cost"] = 1.0
-    return found
+    """What is reached without a model: by the rule, the naive forecasts, and deciding alone."""
+    spec = holdout.platform.spec
+    others = {"rule": rule, **holdout.naive}
+    losses = {name: float(holdout.loss(other).mean()) for name, other in others.items()}
+    found = {f"{name}_{spec.problem.loss_name}": loss for name, loss in losses.items()}
+    costs = baseline_costs(spec.scope, holdout.label, spec.cost, rule=rule)
+    return found | {cost_metric(how): cost for how, cost in costs.items()}

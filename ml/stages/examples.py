@@ -13,7 +13,7 @@ from ml.adapters.model_files import as_text
 from ml.core.errors import ConfigError, DataError
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
-from ml.core.spec import Label
+from ml.core.spec import Label, UseCase
 
 
 def number_columns(platform: Platform) -> list[str]:
@@ -24,6 +24,24 @@ def number_columns(platform: Platform) -> list[str]:
 def model_columns(platform: Platform) -> list[str]:
     """What the model sees, in its order: numbers, then text."""
     return [*number_columns(platform), *platform.spec.features.categorical]
+
+
+def require_inputs(platform: Platform) -> None:
+    """Raise `ConfigError` for a column that the model needs and that is no number it sees.
+
+    It is the one that the label is learned as a difference from, or a naive forecast.
+    """
+    plan, numbers = platform.spec.model, number_columns(platform)
+    named = {"model.difference_from": plan.difference_from}
+    named |= {f"model.naive[{name!r}]": column for name, column in plan.naive.items()}
+    for field, column in named.items():
+        if column and column not in numbers:
+            raise ConfigError(
+                f"{field} is {column!r}, which is no number that the model sees",
+                expected=f"one of: {', '.join(numbers)}",
+                repair=f"name one of these, or add the column to the service "
+                f"{platform.spec.features.service} or to features.on_request",
+            )
 
 
 def _and_more(keys: Sequence[str]) -> str:
@@ -66,10 +84,12 @@ def read_examples(platform: Platform, partitions: Sequence[Partition]) -> pd.Dat
         where unknown.
 
     Raises:
-        ConfigError: if the spec names a column that the mart or the labels do not have.
-        DataError: if a partition was not transformed.
+        ConfigError: if the spec names a column that the mart or the labels do not have, or that is
+            to be an input of the model and is none.
+        DataError: if a partition was not transformed, or a label is none of the spec's classes.
     """
     spec, numbers = platform.spec, number_columns(platform)
+    require_inputs(platform)
     events = read_events(platform, partitions)
     text = [name for name in (*spec.context, *spec.features.categorical) if name not in numbers]
     _require_columns(events, [*spec.features.on_request, *text], spec.mart)
@@ -110,7 +130,29 @@ def _read_labels(platform: Platform, partitions: Sequence[Partition]) -> pd.Data
     label, keys = platform.spec.label, [partition.key for partition in partitions]
     labels: pd.DataFrame = platform.lake.read("marts", label.table, keys).to_pandas()
     _require_columns(labels, _label_columns(label), label.table)
+    require_classes(platform.spec, labels[label.column].to_numpy("float64", na_value=np.nan))
     return labels[[platform.spec.key, *_label_columns(label)]]
+
+
+def require_classes(spec: UseCase, label: np.ndarray) -> None:
+    """Raise `DataError` for a label that is the index of no class; a missing one may come yet.
+
+    Args:
+        label: shape (n,), float64, NaN where unknown.
+    """
+    classes = spec.label.classes
+    known = label[~np.isnan(label)]
+    wrong = known[~np.isin(known, np.arange(len(classes)))] if classes else known[:0]
+    if len(wrong):
+        meant = ", ".join(f"{index} {name}" for index, name in enumerate(classes))
+        raise DataError(
+            f"{spec.label.column} of {spec.label.table} is {wrong[0]:g} in {len(wrong):,} of "
+            f"{len(known):,} rows"
+            + ("" if (wrong == wrong[0]).all() else ", or another such value"),
+            expected=f"the index of a class of the spec: {meant}",
+            repair=f"mend the SQL of {spec.label.table}, or name the class in label.classes and "
+            "train again",
+        )
 
 
 def group_values(examples: pd.DataFrame, column: str) -> np.ndarray:
@@ -128,3 +170,9 @@ def with_label(platform: Platform, examples: pd.DataFrame, *, known_by: datetime
 def label_values(platform: Platform, examples: pd.DataFrame) -> np.ndarray:
     """Labels as float64, shape (n,)."""
     return examples[platform.spec.label.column].to_numpy("float64")
+
+
+def naive_values(spec: UseCase, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The forecasts that stand in the rows, each of shape (n,), by their names."""
+    columns = spec.model.naive.items()
+    return {name: rows[column].to_numpy("float64") for name, column in columns}

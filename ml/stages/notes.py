@@ -6,14 +6,21 @@ Lists in the tracking UI show that first sentence without its formatting.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 from typing import Any
 
-from ml.core.metric_names import METRICS
+from ml.core.metric_names import metric_named
 from ml.core.spec import UseCase
 from ml.core.statistics import Estimate
 from ml.core.windows import Windows
 
-_NAMES = {"rule": "the rule", "logistic": "logistic regression", "lightgbm": "LightGBM"}
+_NAMES = {
+    "rule": "the rule",
+    "logistic": "logistic regression",
+    "linear": "ridge regression",
+    "lightgbm": "LightGBM",
+    "seasonal_naive": "the seasonal naive forecast",
+}
 
 
 def training_notes(
@@ -25,6 +32,7 @@ def training_notes(
     metrics: Mapping[str, Estimate],
     rows: Mapping[str, int],
     trials: int,
+    left_out: Mapping[str, int] | None = None,
 ) -> str:
     """What a training did and found.
 
@@ -34,6 +42,7 @@ def training_notes(
         metrics: of the chosen one on the select window, by name.
         rows: of each window.
         trials: points of the search; 0 if there was none.
+        left_out: rows of each window from which the label's difference cannot be learned.
     """
     loss = spec.problem.loss_name.replace("_", " ")
     best = competitors[chosen]
@@ -46,7 +55,8 @@ def training_notes(
     return "\n\n".join(
         (
             f"{first}.",
-            f"{source}{searched} The holdout is read by the validation only.",
+            f"{source}{searched} The holdout is read by the validation only."
+            + _how(spec, left_out or {}),
             "**Competitors**",
             _table(
                 ("competitor", loss, "against the rule"),
@@ -63,6 +73,21 @@ def training_notes(
     )
 
 
+def _how(spec: UseCase, left_out: Mapping[str, int]) -> str:
+    """What is particular to the problem."""
+    plan, said = spec.model, []
+    if plan.difference_from:
+        said.append(f"The label is learned as a difference from `{plan.difference_from}`.")
+    if counts := [f"{count:,} of {name}" for name, count in left_out.items() if count]:
+        said.append(f"Rows without that column are left out: {', '.join(counts)}.")
+    if plan.interval is not None:
+        said.append(
+            f"The interval is widened so that it holds {plan.interval:.0%} of the select window's "
+            "labels: only the holdout says how many it holds of others."
+        )
+    return "".join(f" {sentence}" for sentence in said)
+
+
 def _kind(name: str) -> str:
     return _NAMES.get(name, name)
 
@@ -76,7 +101,7 @@ def _against(competitors: Mapping[str, float], chosen: str) -> str:
 
 def _competitor_rows(competitors: Mapping[str, float], chosen: str) -> Iterable[Sequence[str]]:
     rule = competitors.get("rule")
-    for name in sorted(competitors, key=lambda name: competitors[name]):
+    for name in sorted(competitors, key=lambda name: (isnan(competitors[name]), competitors[name])):
         shown = f"**{_kind(name)}**" if name == chosen else _kind(name)
         against = "" if rule is None or name == "rule" else f"{competitors[name] / rule - 1:+.1%}"
         yield shown, f"{competitors[name]:.4f}", against
@@ -91,7 +116,8 @@ def _window_rows(windows: Windows, rows: Mapping[str, int]) -> Iterable[Sequence
 
 def _metric_rows(metrics: Mapping[str, Estimate]) -> Iterable[Sequence[str]]:
     for name, found in metrics.items():
-        meaning = METRICS[name].meaning if name in METRICS else ""
+        metric = metric_named(name)
+        meaning = metric.meaning if metric else ""
         interval = _interval(f"{found.lower:.4f}", f"{found.upper:.4f}")
         yield name.replace("_", " "), f"{found.value:.4f}", interval, meaning
 

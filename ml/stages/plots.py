@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ml.core.losses import Floats
-from ml.core.plans import CostModel
+from ml.core.plans import Cost, CostMatrix, CostModel
 from ml.core.problems import ProblemType
 from ml.stages.drawing.binary import binary
 from ml.stages.drawing.canvas import (
@@ -25,10 +25,13 @@ from ml.stages.drawing.canvas import (
     rows_of_names,
     thin,
 )
+from ml.stages.drawing.forecasts import Forecasts, forecasts
 from ml.stages.drawing.groups import by_group
+from ml.stages.drawing.multiclass import multiclass
 from ml.stages.drawing.regression import regression
 
 _MOST_FEATURES = 20
+_FAR = 20  # times the best loss: beyond it, a bar of the best cannot be seen
 
 
 def evaluation(
@@ -39,31 +42,46 @@ def evaluation(
     title: str,
     folder: str = "plots",
     groups: Mapping[str, NDArray[np.str_]] | None = None,
-    cost: CostModel | None = None,
+    cost: Cost | None = None,
+    classes: Sequence[str] = (),
+    interval: Floats | None = None,
+    nominal: float | None = None,
+    times: NDArray[np.datetime64] | None = None,
+    naive: Mapping[str, Floats] | None = None,
 ) -> dict[str, Figure]:
     """How good predictions are, by path of the artifact.
 
     Rows whose prediction is not a number are left out, and counted below the title. A picture that
-    needs two classes is left out where there is one; without any row, and for more than two
-    classes, there are no pictures.
+    needs two classes is left out where there is one; without any row there are no pictures.
 
     Args:
-        label, prediction: shape (n,).
+        label: shape (n,).
+        prediction: shape (n,); (n, classes) for multiclass.
         title: which rows these are, such as `select window, as of 2013-06-01`.
         folder: where the pictures go.
         groups: column to its value in each row, shape (n,).
-        cost: of a binary decision.
+        cost: of the problem's kind; a regression has no picture of it.
+        classes: their names, in the order of their index; multiclass only.
+        interval: lower and upper end for each row, shape (n, 2); regression only.
+        nominal: share of the labels that the interval is meant to hold.
+        times: of each row, shape (n,), UTC; regression only, for the picture over time.
+        naive: name to what a naive forecast says, shape (n,); regression only.
     """
-    if problem is ProblemType.MULTICLASS:
-        return {}
-    finite = np.isfinite(prediction) & np.isfinite(label)
+    answered = np.isfinite(prediction.reshape(len(label), -1)).all(axis=1)
+    finite = answered & np.isfinite(label)
     if not finite.any():
         return {}
     counted = f"{finite.sum():,} rows"
     if not finite.all():
         counted = f"{finite.sum():,} of {len(label):,} rows, the others have no prediction"
     rows = Rows(label[finite], prediction[finite], f"{title}  ·  {counted}")
-    drawn = binary(rows, cost) if problem is ProblemType.BINARY else regression(rows)
+    if problem is ProblemType.BINARY:
+        drawn = binary(rows, cost if isinstance(cost, CostModel) else None)
+    elif problem is ProblemType.MULTICLASS:
+        drawn = multiclass(rows, classes, cost if isinstance(cost, CostMatrix) else None)
+    else:
+        given = Forecasts(times, interval, naive or {}, nominal).among(finite)
+        drawn = regression(rows) | forecasts(rows, given)
     for name, values in (groups or {}).items():
         drawn[f"by_{name}"] = by_group(problem, rows, name, np.asarray(values)[finite])
     return {f"{folder}/{name}.png": figure for name, figure in drawn.items()}
@@ -130,10 +148,11 @@ def competitors(losses: Mapping[str, float], *, loss_name: str) -> Figure:
     Args:
         losses: name to mean loss.
     """
-    names = sorted(losses, key=lambda name: losses[name])
-    best, worst = losses[names[0]], losses[names[-1]]
+    names = sorted(losses, key=lambda name: (np.isnan(losses[name]), losses[name]))
+    finite = [name for name in names if np.isfinite(losses[name])]
+    best, worst = losses[finite[0]], losses[finite[-1]]
     figure, (axis,) = canvas(
-        f"Competitors: {names[0]} is best, {1 - best / worst:.1%} under {names[-1]}",
+        f"Competitors: {names[0]} is best, {1 - best / worst:.1%} under {finite[-1]}",
         "the same rows for all; lower is better",
         height=1.7 + 0.42 * len(names),
         names=names,
@@ -141,16 +160,20 @@ def competitors(losses: Mapping[str, float], *, loss_name: str) -> Figure:
     colours = [MODEL if name == names[0] else PALE for name in names]
     bars(axis, [losses[name] for name in names], colours=colours)
     rows_of_names(axis, names)
+    is_far = worst > _FAR * best > 0
+    start = best / 2 if is_far else 0.0
     for place, name in enumerate(names):
         axis.annotate(
-            f"{losses[name]:.4f}",
-            (losses[name], place),
+            f"{losses[name]:.4f}" if name in finite else "not for every row",
+            (losses[name] if name in finite else start, place),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
             fontsize=9,
         )
-    axis.set(
-        xlabel=f"mean {loss_name.replace('_', ' ')} on the select window", xlim=(0, worst * 1.12)
-    )
+    measure = f"mean {loss_name.replace('_', ' ')} on the select window"
+    if is_far:
+        axis.set(xlabel=f"{measure} (logarithmic)", xscale="log", xlim=(start, worst * 2))
+    else:
+        axis.set(xlabel=measure, xlim=(0, worst * 1.12))
     return figure

@@ -158,12 +158,14 @@ def _crowned(platform: Platform, version: int, current: Release | None) -> Relea
     if current and version == current.champion:
         return current  # publishing it again repairs what a crash left
     if current is None or version != current.canary:
-        canary = current.canary if current else None
+        canary, slug = current.canary if current else None, platform.spec.slug
+        was_released = current and version in standings(platform.registry.releases())
         raise ConfigError(
             f"version {version} is not the canary",
             expected=f"version {canary}, the canary" if canary else "a canary; there is none",
-            repair=f"a version that was never released becomes the canary by: "
-            f"flightline promote {platform.spec.slug} {version}",
+            repair=f"it was released before: train a new candidate: flightline train {slug}"
+            if was_released
+            else f"it becomes the canary by: flightline promote {slug} {version}",
         )
     return crown(current, max(current.in_force_from, platform.data_time()))
 

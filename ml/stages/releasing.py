@@ -18,14 +18,18 @@ def put_in_force(platform: Platform, release: Release) -> None:
     has put aside comes last.
     """
     platform.registry.publish(release)
-    present = {found.version: found.tags for found in platform.registry.versions()}
+    present = {found.version: found for found in platform.registry.versions()}
     aside = [one for one in standings(platform.registry.releases()).items() if one[1].left]
     for version, standing in sorted(aside, key=lambda one: one[1].left or 0):
-        has = present.get(version)
-        if has is None:  # somebody has deleted it
+        found = present.get(version)
+        if found is None:  # somebody has deleted it
             continue
         wanted = _tags(standing)
-        missing = {name: value for name, value in wanted.items() if has.get(name) != value}
+        missing = {name: value for name, value in wanted.items() if found.tags.get(name) != value}
+        first = f"Rolled back from release {standing.left}: {standing.reason}."
+        if standing.status == ROLLED_BACK and missing and not found.description.startswith(first):
+            # Or its page would begin with gates that pass.
+            platform.registry.describe(version, f"{first}\n\n{found.description}")
         platform.registry.tag(version, missing)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from ml.adapters.model_files import CONTRACT, NATIVE, contract_digest
+from ml.adapters.model_files import CONTRACT, NATIVE, contract_digest, interval_digest
 from ml.core.digests import frame_digest
 from ml.core.errors import ConfigError, DataError
 from ml.core.ports import Platform
@@ -25,7 +25,7 @@ from ml.stages.training.parameters import check_plan
 from ml.stages.training.record import SPEC, TRAINING, spec_digest
 from ml.stages.training_set import read_training_set
 
-_MODEL = ("model", "contract")
+_MODEL = ("model", "contract", "interval")
 _MOST = 5  # differences of one thing that are named
 
 
@@ -49,7 +49,7 @@ class ReproduceResult:
     """Whether a run's record gives its model again.
 
     Attributes:
-        is_same: the model's file and its contract are the same, byte for byte.
+        is_same: the files of model and interval and the contract are the same, byte for byte.
         differs: what is not as it was; with the same model, it did not matter.
         checks: data, spec, code and environment of then and today; parameters and model of the
             run and of the training that was just repeated from its record.
@@ -115,7 +115,8 @@ def run(platform: Platform, *, run_id: str) -> ReproduceResult:
     """
     record = _Record.of(platform, _whole_id(platform, run_id))
     past = dataclasses.replace(platform, spec=record.spec)
-    check_plan(record.spec.problem, record.spec.model)
+    classes = len(record.spec.label.classes)
+    check_plan(record.spec.problem, record.spec.model, classes=classes)
     today = _today(past, datetime.fromisoformat(record.tags["as_of"]))
     examples = _recorded_set(past, record, today)
     material = Material(record.spec, examples, tuple(record.training["columns"]))
@@ -176,7 +177,8 @@ def _inputs(platform: Platform, record: _Record, today: _Today) -> Iterator[Comp
     tags = record.tags
     note = today.fault or "the same rows and values do not come out of the features any more"
     yield _compared("data", record.digest, today.digest or "unreadable", note)
-    yield _compared("spec", tags["spec.sha256"], spec_digest(platform), _changes(platform, record))
+    changes = _changes(platform, record)  # none where the spec only has fields that it had not
+    yield Compared("spec", tags["spec.sha256"], spec_digest(platform), not changes, changes)
     commit = tags.get("git.commit", "unknown")
     yield _compared(
         *("code", tags["code.sha256"], platform.code_digest),
@@ -206,6 +208,9 @@ def _outputs(record: _Record, again: Competitor) -> Iterator[Compared]:
     contract = contract_digest(again.files[CONTRACT])
     note = "columns, their order or their categories"
     yield _compared("contract", tags["contract.sha256"], contract, note)
+    ends = (tags.get("interval.sha256", "none"), interval_digest(again.files) or "none")
+    if ends != ("none", "none"):
+        yield _compared("interval", *ends, "the ends around its answers are others")
 
 
 def _compared(what: str, recorded: str, now: str, note: str) -> Compared:

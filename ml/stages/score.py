@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from ml.core.digests import frame_digest
-from ml.core.errors import DataError, TransientError
+from ml.core.errors import TransientError
+from ml.core.losses import Floats
+from ml.core.metrics import decided_class
 from ml.core.names import CANARY, CHAMPION
 from ml.core.partitions import Partition
+from ml.core.plans import CostMatrix
 from ml.core.ports import Model, Platform
 from ml.core.prediction_log import PREDICTION_LOG, features_json, request_id
 from ml.core.prediction_source import Source
 from ml.core.release import Release, in_force_at
 from ml.core.router import key_hash
+from ml.core.spec import UseCase
+from ml.stages.answers import Answer, ask, class_shares, no_answer
 from ml.stages.examples import model_columns, read_examples
 
 # What a rerun may change: how long it took, and whether it was one of a range.
 _NOT_DIGESTED = ["champion_latency_us", "canary_latency_us", "source"]
+# Of one kind of problem each; where they say nothing, the digest is that of a log without them.
+_OF_SOME = ["lower", "upper"]
+_OF_CLASSES = ["probabilities", "champion_probabilities", "canary_probabilities"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,9 @@ class ScoreResult:
         skipped: keys of partitions before the first release: nothing could answer.
         note: why partitions were skipped; empty if none was.
         canary_errors: rows that the canary could not score; the champion answered.
-        mean_score: of what was served; NaN if nothing was.
+        mean_score: of what was served; NaN if nothing was, None where it is a class.
+        decisions: share of each class that was decided for by what was served, as `flightline
+            predictions` shows it: by expected cost, without costs the likeliest; multiclass only.
         digests: SHA-256 of the log by partition, without measured times and source.
     """
 
@@ -43,8 +54,9 @@ class ScoreResult:
     skipped: tuple[str, ...]
     note: str
     canary_errors: int
-    mean_score: float
+    mean_score: float | None
     digests: Mapping[str, str]
+    decisions: Mapping[str, float] = field(default_factory=dict)
 
 
 def run(platform: Platform, *, partitions: Sequence[Partition], source: Source) -> ScoreResult:
@@ -78,9 +90,19 @@ def run(platform: Platform, *, partitions: Sequence[Partition], source: Source) 
         skipped=skipped,
         note=_note(releases) if skipped else "",
         canary_errors=sum(int(log["canary_error"].notna().sum()) for log in logs),
-        mean_score=float(everything["score"].mean()),
+        mean_score=None if platform.spec.label.classes else float(everything["score"].mean()),
         digests={log["partition_key"][0]: _digest(log) for log in logs},
+        decisions=_decisions(platform.spec, logs),
     )
+
+
+def _decisions(spec: UseCase, logs: Sequence[pd.DataFrame]) -> dict[str, float]:
+    if not (classes := spec.label.classes):
+        return {}
+    chances = [list(row) for log in logs for row in log["probabilities"]]
+    cost = spec.cost if isinstance(spec.cost, CostMatrix) else None
+    decided = decided_class(np.reshape(chances, (-1, len(classes))), cost)
+    return class_shares(classes, pd.Series(decided))
 
 
 def _note(releases: Sequence[Release]) -> str:
@@ -90,8 +112,14 @@ def _note(releases: Sequence[Release]) -> str:
 
 
 def _digest(log: pd.DataFrame) -> str:
-    content = log.drop(columns=_NOT_DIGESTED)
-    return frame_digest(content.assign(flags=content["flags"].map(",".join)))
+    unused = [name for name in (*_OF_SOME, *_OF_CLASSES) if log[name].isna().all()]
+    content = log.drop(columns=[*_NOT_DIGESTED, *unused])
+    text = {name: content[name].map(_text) for name in _OF_CLASSES if name in content}
+    return frame_digest(content.assign(flags=content["flags"].map(",".join), **text))
+
+
+def _text(values: Sequence[float] | None) -> str | None:
+    return None if values is None else json.dumps(list(values))
 
 
 def _score(
@@ -105,13 +133,9 @@ def _score(
     keys = rows[spec.key]
     assigned = np.array([release.assign(key) for key in keys])
     champion = _predict(platform, release.champion, rows, models)
-    if not np.isfinite(champion.score).all():
-        raise DataError(
-            f"champion version {release.champion} gave {np.isnan(champion.score).sum()} scores "
-            f"that are not numbers, of {len(rows)}",
-            expected="a number for every row",
-            repair=f"look at the features of {rows['partition_key'][0]}, and at the model",
-        )
+    if not champion.answer.is_finite.all():
+        kind = models[release.champion].kind if spec.model.naive else ""
+        raise no_answer(spec, release.champion, rows, champion.answer, kind=kind)
     canary = _Prediction.none(len(rows))
     if release.canary:
         try:
@@ -120,7 +144,9 @@ def _score(
             raise
         except Exception as error:  # noqa: BLE001  # whatever breaks a canary, the champion answers
             canary = _Prediction.none(len(rows), error=type(error).__name__)
-    by_canary = (assigned == CANARY) & np.isfinite(canary.score)
+    by_canary = (assigned == CANARY) & canary.answer.is_finite
+    lower, upper = np.where(by_canary[:, None], canary.interval, champion.interval).T
+    served = zip(by_canary, canary.probabilities, champion.probabilities, strict=True)
     features = [_features(row) for row in rows[model_columns(platform)].to_dict("records")]
     return pd.DataFrame(
         {
@@ -135,13 +161,18 @@ def _score(
             "canary_weight_bp": release.canary_weight_bp,
             "assigned": assigned,
             "served": np.where(by_canary, CANARY, CHAMPION),
-            "score": np.where(by_canary, canary.score, champion.score),
+            "score": np.where(by_canary, canary.answer.score, champion.answer.score),
+            "lower": lower,
+            "upper": upper,
+            "probabilities": _objects([one if use else other for use, one, other in served]),
             "champion_version": release.champion,
-            "champion_score": champion.score,
+            "champion_score": champion.answer.score,
+            "champion_probabilities": _objects(champion.probabilities),
             "champion_latency_us": champion.latency_us,
             "champion_error": champion.error,
             "canary_version": pd.array([release.canary] * len(rows), dtype="Int32"),
-            "canary_score": canary.score,
+            "canary_score": canary.answer.score,
+            "canary_probabilities": _objects(canary.probabilities),
             "canary_latency_us": canary.latency_us,
             "canary_error": canary.error,
             "features": [text for text, _, _ in features],
@@ -151,15 +182,39 @@ def _score(
     )
 
 
+def _objects(values: Sequence[object]) -> pd.Series:
+    """A column of lists or None; pandas would make numbers of the latter alone."""
+    return pd.Series(values, dtype=object)
+
+
 @dataclass(frozen=True)
 class _Prediction:
-    score: np.ndarray
+    """What a model said, how long it took a row, and the error class of each row without answer."""
+
+    answer: Answer
     latency_us: float | None
     error: np.ndarray | str | None
 
     @classmethod
     def none(cls, rows: int, error: str | None = None) -> _Prediction:
-        return cls(np.full(rows, np.nan), None, error)
+        return cls(Answer(np.full(rows, np.nan)), None, error)
+
+    @property
+    def interval(self) -> Floats:
+        """Shape (n, 2); NaN without one."""
+        found = self.answer.interval
+        return np.full((len(self.answer.score), 2), np.nan) if found is None else found
+
+    @property
+    def probabilities(self) -> list[list[float] | None]:
+        """Of each row; None where there is no answer."""
+        found = self.answer.probabilities
+        if found is None:
+            return [None] * len(self.answer.score)
+        return [
+            row if is_finite else None
+            for row, is_finite in zip(found.tolist(), self.answer.is_finite, strict=True)
+        ]
 
 
 def _predict(
@@ -169,11 +224,11 @@ def _predict(
         run_id = platform.registry.version(version).run_id
         models[version] = platform.tracking.load_model(run_id)
     start = time.perf_counter()
-    score = models[version].predict(rows)
+    answer = ask(platform.spec, models[version], rows)
     latency_us = (time.perf_counter() - start) / len(rows) * 1e6
     error = np.full(len(rows), None, dtype=object)
-    error[~np.isfinite(score)] = "NotANumber"
-    return _Prediction(score, latency_us, error)
+    error[~answer.is_finite] = "NotANumber"
+    return _Prediction(answer, latency_us, error)
 
 
 def _features(row: Mapping[Hashable, float | str | None]) -> tuple[str, str, list[str]]:

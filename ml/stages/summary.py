@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
+
+from ml.core.names import CANARY, CHAMPION
 from ml.core.ports import Lake, ModelVersion, Platform
 from ml.core.release import Release
-from ml.core.spec import Table
+from ml.core.spec import Table, UseCase
 from ml.stages import quarantine
+from ml.stages.answers import amount, class_shares, told_shares
 from ml.stages.intake.judge import NULLED
 from ml.stages.stale import Stale, stale_partitions
 
@@ -47,13 +51,28 @@ class PredictionSummary:
 
     Attributes:
         served: predictions by the model that answered.
-        mean_scores: by model, over all rows, whichever was served.
+        mean_scores: by model, over all rows, whichever was served; empty for multiclass.
+        shares: of each class among a model's likeliest ones, by model; multiclass only.
     """
 
     key: str
     revision: int
     served: Mapping[str, int]
     mean_scores: Mapping[str, float]
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> str:
+        """What each model said, in words.
+
+        >>> PredictionSummary("2020-01-01", 2, {}, {"champion": 0.25, "canary": 0.5}).answers
+        'mean score champion 0.250, canary 0.500'
+        """
+        means = ", ".join(f"{alias} {amount(mean)}" for alias, mean in self.mean_scores.items())
+        if means:
+            return f"mean score {means}"
+        shares = "; ".join(f"{alias} {told_shares(of)}" for alias, of in self.shares.items())
+        return f"likeliest class: {shares}"
 
 
 @dataclass(frozen=True)
@@ -155,10 +174,20 @@ def _predictions(platform: Platform, releases: tuple[Release, ...]) -> Predictio
         return None
     key, revision = newest
     log = platform.lake.read("predictions", f"revision={revision}", [key]).to_pandas()
-    scores = {alias: log[f"{alias}_score"].mean() for alias in ("champion", "canary")}
+    return prediction_summary(platform.spec, log, key=key, revision=revision)
+
+
+def prediction_summary(
+    spec: UseCase, log: pd.DataFrame, *, key: str, revision: int
+) -> PredictionSummary:
+    """What a partition's log says: classes have shares, everything else has a mean."""
+    scores = {alias: log[f"{alias}_score"].dropna() for alias in (CHAMPION, CANARY)}
+    answered = {alias: values for alias, values in scores.items() if len(values)}
+    classes = spec.label.classes
     return PredictionSummary(
         key=key,
         revision=revision,
-        served=log["served"].value_counts().to_dict(),
-        mean_scores={alias: float(mean) for alias, mean in scores.items() if mean == mean},
+        served={str(by): int(n) for by, n in log["served"].value_counts().items()},
+        mean_scores={} if classes else {a: float(v.mean()) for a, v in answered.items()},
+        shares={a: class_shares(classes, v) for a, v in answered.items()} if classes else {},
     )

@@ -1,4 +1,4 @@
-"""Train: a point-in-time training set, three competitors, a tracked run, a registered version."""
+"""Train: a point-in-time training set, its competitors, a tracked run, a registered version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from ml.stages.training_set import read_training_set
 # What a version repeats of its run: validation and promotion need no more than these.
 _VERSION_TAGS = (
     *("as_of", "window.select", "window.holdout", "feature_service", "latency_us"),
-    *("model.kind", "model.sha256", "contract.sha256", "dataset.sha256", "spec.sha256"),
+    *("model.kind", "model.sha256", "contract.sha256", "interval.sha256"),
+    *("dataset.sha256", "spec.sha256"),
     *("run.identity", "git.commit", "requested_by"),
 )
 
@@ -80,13 +81,14 @@ def run(
     Raises:
         ConfigError: if there is not enough closed data before `as_of`, or LightGBM does not know a
             parameter, or refuses it.
-        DataError: if a window has fewer than two classes.
+        DataError: if a window does not hold the classes, or the values, to learn and choose from.
         TransientError: if the tracking store is away; nothing is registered then.
     """
     began = time.perf_counter()
     platform = _changed(platform, settings, is_trial=is_trial)
-    check_plan(platform.spec.problem, platform.spec.model)
-    windows = platform.spec.windows(as_of)
+    spec = platform.spec
+    check_plan(spec.problem, spec.model, classes=len(spec.label.classes))
+    windows = spec.windows(as_of)
     platform.tracking.ping()
     examples = read_training_set(platform, windows)
     digest = frame_digest(examples)

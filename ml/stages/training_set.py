@@ -16,7 +16,7 @@ from ml.core.digests import frame_digest
 from ml.core.errors import ConfigError, DataError
 from ml.core.ports import Platform
 from ml.core.problems import ProblemType
-from ml.core.spec import UseCase
+from ml.core.spec import Label, UseCase
 from ml.core.windows import Windows
 from ml.stages.examples import model_columns, read_examples, with_label
 from ml.stages.stale import Stale, stale_partitions
@@ -87,7 +87,8 @@ def read_training_set(platform: Platform, windows: Windows) -> pd.DataFrame:
         not among them: `validate` reads it, once.
 
     Raises:
-        DataError: if a partition was not transformed, or a window has fewer than two classes.
+        DataError: if a partition was not transformed; or a window has fewer than two classes or
+            values, the fit window not each of the spec's classes, or a label is none of them.
     """
     partitions = [*windows.fit, *windows.select]
     examples = with_label(platform, read_examples(platform, partitions), known_by=windows.as_of)
@@ -100,11 +101,25 @@ def read_training_set(platform: Platform, windows: Windows) -> pd.DataFrame:
 
 def _require_contrast(spec: UseCase, window: str, rows: pd.DataFrame) -> None:
     """Without two values of the label there is nothing to learn, and nothing to choose by."""
-    column = spec.label.column
-    if (found := rows[column].nunique()) < 2:
+    column, labels = spec.label.column, rows[spec.label.column]
+    if spec.label.classes:
+        _require_classes(spec.label, window, labels)
+    if (found := labels.nunique()) < 2:
         what = "value(s)" if spec.problem is ProblemType.REGRESSION else "class(es)"
         raise DataError(
             f"the {window} window holds {found} {what} of {column} in {len(rows)} rows",
             expected="at least two",
             repair="train as of a later time, or lengthen the window in the spec",
+        )
+
+
+def _require_classes(label: Label, window: str, labels: pd.Series) -> None:
+    """Of a class without rows nothing can be learned."""
+    known = range(len(label.classes))
+    missing = [label.classes[index] for index in known if index not in set(labels.unique())]
+    if missing and window == "fit":
+        raise DataError(
+            f"the fit window has no row of {', '.join(missing)} in {len(labels)} rows",
+            expected="at least one of each of label.classes",
+            repair="train as of a later time, or put what is too rare into another class",
         )

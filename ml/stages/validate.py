@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ml.adapters.tracking_views import shown_metrics
 from ml.core.digests import frame_digest, json_digest
 from ml.core.errors import ConfigError, DataError
 from ml.core.evidence import Evidence
 from ml.core.gates import Decision, GateResult, Verdict, decide, judge
-from ml.core.plans import SegmentPlan
+from ml.core.metrics import by_class
 from ml.core.ports import ModelVersion, Platform
 from ml.core.release import opponent_of, standings
+from ml.core.spec import UseCase
 from ml.core.statistics import Estimate
 from ml.stages import notes, plots
 from ml.stages.evidence import Gathered, gather
-from ml.stages.examples import group_values
+from ml.stages.examples import group_values, naive_values
 
 _DECISION, _STATUS = "release.decision", "release.status"
 _EVIDENCE = "release.evidence_sha256"
@@ -170,8 +172,8 @@ def _record(
     platform.tracking.log_validation(
         candidate.run_id,
         content,
-        _metrics(found, platform.spec.problem.loss_name),
-        tables=_tables(found.evidence, gates, platform.spec.gates.segments),
+        _metrics(platform.spec, found),
+        tables=_tables(platform.spec, found.evidence, gates),
         figures=_figures(platform, found),
     )
     platform.registry.describe(candidate.version, notes.verdict_notes(content))
@@ -182,11 +184,14 @@ def _record(
 # --- what people look at ---
 
 
-def _metrics(found: Gathered, loss_name: str) -> dict[str, float]:
-    """Of the holdout: each metric and difference with its bounds, and what the baselines reach."""
+def _metrics(spec: UseCase, found: Gathered) -> dict[str, float]:
+    """Of the holdout: each metric and difference with its bounds, and what the baselines reach.
+
+    What is said of single classes stands in a table, unless a gate looks at it.
+    """
     estimates = {
-        **found.evidence.metrics,
-        f"{loss_name}_over_champion": found.evidence.difference,
+        **{name: found.evidence.metrics[name] for name in shown_metrics(spec)},
+        f"{spec.problem.loss_name}_over_champion": found.evidence.difference,
         "cost_over_opponent": found.evidence.cost_difference,
     }
     bounds = {"": "value", "_lower": "lower", "_upper": "upper"}
@@ -201,9 +206,13 @@ def _metrics(found: Gathered, loss_name: str) -> dict[str, float]:
 
 
 def _tables(
-    evidence: Evidence, gates: Sequence[GateResult], plan: SegmentPlan | None
+    spec: UseCase, evidence: Evidence, gates: Sequence[GateResult]
 ) -> dict[str, pd.DataFrame]:
+    plan = spec.gates.segments
     tables = {f"{_FOLDER}/gates.json": pd.DataFrame(_gate_row(gate) for gate in gates)}
+    if spec.label.classes:
+        rows = by_class(spec.scope, evidence.metrics)
+        tables[f"{_FOLDER}/by_class.json"] = pd.DataFrame(map(_finite_row, rows))
     if evidence.segments:
         tables[f"{_FOLDER}/segments.json"] = pd.DataFrame(
             {
@@ -221,6 +230,11 @@ def _tables(
             for one in evidence.segments
         )
     return tables
+
+
+def _finite_row(row: Mapping[str, str | float]) -> dict[str, str | float | None]:
+    """JSON has no NaN."""
+    return {k: v if isinstance(v, str) else _finite(v) for k, v in row.items()}
 
 
 def _gate_row(gate: GateResult) -> dict[str, Any]:
@@ -249,4 +263,9 @@ def _figures(platform: Platform, found: Gathered) -> dict[str, Any]:
         folder=_FOLDER,
         groups={name: group_values(found.rows, column) for name, column in columns.items()},
         cost=spec.cost,
+        classes=spec.label.classes,
+        interval=found.interval,
+        nominal=spec.model.interval,
+        times=found.rows[spec.decided_at].to_numpy("datetime64[ns]"),
+        naive=naive_values(spec, found.rows),
     )

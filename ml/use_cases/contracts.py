@@ -19,11 +19,18 @@ class Contract:
         cells: by name a column and a condition under which its value is impossible. The cell is
             nulled and the row goes on; the quarantine keeps the row as it was.
         flags: by name a condition that is only noted, in the column `flags` of the row.
+        known_at: when a row becomes known, UTC; None: at the time by which it belongs to its
+            partition. The conformance suite takes away what was not known yet, and no feature of
+            an earlier decision may change.
+        cells_known_at: by column, where a value comes later than its row, such as the outcome in
+            the row of a plan.
     """
 
     rows: type[dy.Schema]
     cells: Mapping[str, tuple[str, pl.Expr]] = field(default_factory=dict)
     flags: Mapping[str, pl.Expr] = field(default_factory=dict)
+    known_at: pl.Expr | None = None
+    cells_known_at: Mapping[str, pl.Expr] = field(default_factory=dict)
 
     @property
     def columns(self) -> Mapping[str, pl.DataType]:

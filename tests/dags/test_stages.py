@@ -185,9 +185,9 @@ def test_a_run_without_a_partition_key_fails_with_the_repair() -> None:
     from airflow.sdk.exceptions import AirflowFailException
     from support import SLUG
 
-    from orchestration.builders import build_daily
+    from orchestration.builders import build_partition
 
-    ingest = build_daily(SLUG, doc="").get_task("ingest_partition")
+    ingest = build_partition(SLUG).get_task("ingest_partition")
     with pytest.raises(AirflowFailException, match=r"trigger .* with a key like"):
         ingest.python_callable(
             partition_key=None, params={"revision": "2013-07-01"}, outlet_events={}
@@ -236,9 +236,10 @@ def test_every_cadence_gets_a_calendar_with_its_own_keys(
         zone=zone,
         coverage=Coverage(first=first, last=last),
         schedules=Schedules(partition=cron),
+        holdout_partitions=7 * 24,  # seven clusters of an hourly use case
     )
     monkeypatch.setattr(builders, "load_spec", lambda _: spec)
-    built = DagSerialization.serialize_dag(builders.build_daily("toy", doc=""))
+    built = DagSerialization.serialize_dag(builders.build_partition("toy"))
     timetable: Any = DagSerialization.deserialize_dag(built).timetable
     run, wrong = pendulum.datetime(2020, 2, 20, tz="UTC"), []
     for _ in range(60):

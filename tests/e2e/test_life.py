@@ -16,17 +16,18 @@ from threading import Thread
 
 import psutil
 import pytest
+from support import SLUG
 
 from ml.core.names import Names
 from ml.core.story import Job, story
 from ml.local import processes, supervisor
 from ml.local.airflow_api import AirflowApi
 from ml.settings import Settings
-from ml.use_cases import demo_slug, load_spec
+from ml.use_cases import load_all, load_spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("life")]
 
-SLUG = demo_slug()
+OTHERS = [slug for slug, spec in load_all()[0].items() if spec.demo and slug != SLUG]
 FLIGHTLINE = str(Path(sys.executable).parent / "flightline")
 
 
@@ -149,7 +150,7 @@ def _digests_by_dag(home: Path) -> list[dict]:
     api = AirflowApi.connect(Settings(home=home))
     found = []
     for step in story(load_spec(SLUG)):
-        dag_id = load_spec(SLUG).names.dag(step.job)
+        dag_id = step.job.dag_id(load_spec(SLUG))
         tasks = sorted(api.task_instances(dag_id, step.run_id), key=lambda task: task.started_at)
         found += [_digests(api.xcom(dag_id, step.run_id, task.task_id)) for task in tasks]
     return found
@@ -167,10 +168,10 @@ def test_no_calendar_is_left_on(
     home: Path, finished_demo: subprocess.CompletedProcess[str]
 ) -> None:
     """After a failed demo and two that ended well: no nightly run starts by itself."""
-    api, names = AirflowApi.connect(Settings(home=home)), Names(SLUG)
+    api, spec = AirflowApi.connect(Settings(home=home)), load_spec(SLUG)
     paused = {dag.dag_id for dag in api.dags() if dag.is_paused}
-    assert {names.dag("daily"), names.dag("retrain")} <= paused
-    runs = [run for job in Job for run in api.runs(names.dag(job))]
+    assert {job.dag_id(spec) for job in (Job.PARTITION, Job.RETRAIN)} <= paused
+    runs = [run for job in Job for run in api.runs(job.dag_id(spec))]
     assert {run.state for run in runs} == {"success"}
     assert {run.run_type for run in runs} == {"manual"}
 
@@ -187,12 +188,27 @@ def test_a_stage_by_hand_links_to_the_running_server(
     assert supervisor.status(Settings(home=home)).mlflow_url in json.dumps(result)
 
 
+@pytest.mark.parametrize("slug", OTHERS)
+def test_another_use_case_plays_its_story_beside_it(
+    home: Path, finished_demo: subprocess.CompletedProcess[str], slug: str
+) -> None:
+    """Its Dags take it from the source to a verdict on a challenger."""
+    done = flightline(home, "demo", slug)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "version 2" in done.stdout and "predictions of" in done.stdout
+    told = json.loads(flightline(home, "report", slug, "--json").stdout)
+    assert told["slug"] == slug and told["everything"]["rows"] > 0
+    api = AirflowApi.connect(Settings(home=home))
+    runs = [run for job in Job for run in api.runs(job.dag_id(load_spec(slug)))]
+    assert len(runs) == len(story(load_spec(slug))) and {run.state for run in runs} == {"success"}
+
+
 @pytest.fixture(scope="module")
 def switched_on(home: Path, finished_demo: subprocess.CompletedProcess[str]) -> AirflowApi:
     """The platform as a team runs it: its Dags take requests and keys."""
     api = AirflowApi.connect(Settings(home=home))
     for job in Job:
-        api.set_paused(Names(SLUG).dag(job), is_paused=False)
+        api.set_paused(job.dag_id(load_spec(SLUG)), is_paused=False)
     return api
 
 
@@ -202,8 +218,8 @@ def test_the_log_of_a_good_task_holds_no_error(
     """Error lines in every good log teach people to look away."""
     logs = [
         path
-        for job in ("daily", "retrain")
-        for path in (home / "airflow" / "logs").glob(f"dag_id={SLUG}_{job}/run_id=demo__*/*/*.log")
+        for dag_id in (job.dag_id(load_spec(SLUG)) for job in (Job.PARTITION, Job.RETRAIN))
+        for path in (home / "airflow" / "logs").glob(f"dag_id={dag_id}/run_id=demo__*/*/*.log")
     ]
     assert len(logs) >= 22
     lines = [line for path in logs for line in path.read_text().splitlines()]
@@ -237,7 +253,7 @@ def test_a_key_outside_the_source_is_skipped_with_the_reason(
     switched_on: AirflowApi,
 ) -> None:
     """A calendar that ran past the data is no failure."""
-    api, dag_id = switched_on, Names(SLUG).dag("daily")
+    api, dag_id = switched_on, Job.PARTITION.dag_id(load_spec(SLUG))
     api.trigger(dag_id, run_id="outside", partition_key="2014-02-01")
     assert api.wait_for_run(dag_id, "outside", timeout_s=60).state == "success"
     assert {task.state for task in api.task_instances(dag_id, "outside")} == {"skipped"}
@@ -248,7 +264,7 @@ def test_a_run_without_a_key_fails_with_the_repair(
     switched_on: AirflowApi,
 ) -> None:
     """Airflow starts a partitioned Dag without a key silently; the task does not."""
-    api, dag_id = switched_on, Names(SLUG).dag("daily")
+    api, dag_id = switched_on, Job.PARTITION.dag_id(load_spec(SLUG))
     api.trigger(dag_id, run_id="keyless")
     assert api.wait_for_run(dag_id, "keyless", timeout_s=60).state == "failed"
     assert "has no partition key" in api.task_log(dag_id, "keyless", "ingest_partition")

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from ml.core.errors import ConfigError, FlightlineError
-from ml.local import processes, supervisor
+from ml.local import processes, readiness, supervisor
 from ml.local.airflow_api import AirflowApi
 from ml.local.ports import check_free, keep_ports, load_ports
 from ml.settings import Settings
@@ -160,15 +160,20 @@ def test_nobody_gets_in_without_a_password(running):
         api.dags()
 
 
-def test_a_dag_that_cannot_be_loaded_is_reported_and_the_rest_runs(running):
-    """The error shows the cause; after the repair the next start sees the new file at once."""
-    broken = running.dags / "broken.py"
+def test_a_dag_that_cannot_be_loaded_is_told_and_the_rest_runs(running):
+    """The start goes on; only who needs this very Dag is stopped, with the cause."""
+    broken, told = running.dags / "broken.py", []
     broken.write_text("from airflow.sdk import dag\nimport no_such_module\n")
-    with pytest.raises(ConfigError, match="No module named 'no_such_module'"):
-        supervisor.up(running)
-    assert supervisor.status(running).is_up
+    assert supervisor.up(running, progress=told.append).is_up
+    [line] = [line for line in told if "broken.py is not loaded" in line]
+    assert "No module named 'no_such_module'" in line
+    readiness.require_dags(running, {"probe.py"})
+    with pytest.raises(ConfigError, match=r"cannot load broken\.py: ModuleNotFoundError"):
+        readiness.require_dags(running, {"probe.py", "broken.py"})
     broken.unlink()
-    assert supervisor.up(running).is_up
+    told.clear()
+    assert supervisor.up(running, progress=told.append).is_up
+    assert told == ["already up"]
 
 
 def test_a_killed_scheduler_is_noticed_and_nothing_of_it_stays(running):

@@ -216,6 +216,7 @@ def test_a_file_has_all_rows_and_columns(
         (["--where", "1=1; select 2"], "not one query", "select … from predictions"),
         (["--sql", "select 1", "--where", "score > 1"], "--where and --sql", "one of them"),
         (["-o", "found.xlsx"], "cannot write found.xlsx", "a .csv or a .parquet file"),
+        (["-o", "nope/found.csv"], "cannot write nope/found.csv", "a folder that exists"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )

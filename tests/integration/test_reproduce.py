@@ -124,7 +124,7 @@ def test_an_experiment_can_be_reproduced(broken: Broken, spec: UseCase) -> None:
 
 
 def test_a_run_that_does_not_exist_is_an_error_to_read(chain: Any) -> None:
-    with pytest.raises(DataError, match=r"run 0123abc has no artifact spec\.json"):
+    with pytest.raises(ConfigError, match="there is no run 0123abc"):
         reproduce.run(chain.platform, run_id="0123abc")
 
 

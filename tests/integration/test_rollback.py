@@ -52,6 +52,8 @@ def test_a_canary_is_withdrawn_and_the_champion_keeps_all(broken: Broken) -> Non
         "rolled_back_reason": "late flights are missed",
         "rolled_back_from_revision": "2",
     }
+    told = platform.registry.version(2).description
+    assert told.startswith("Rolled back from release 2: late flights are missed.\n\nAccepted")
 
 
 def test_the_previous_champion_comes_back(crowned: Platform) -> None:

@@ -263,7 +263,7 @@ def _view(tracking: MlflowTracking, key: str) -> dict[str, Any]:
 
 def test_saved_views_show_what_is_logged(tracking: MlflowTracking, platform: Platform) -> None:
     state = _view(tracking, tracking_views.CANDIDATES)
-    names = [metric.name for metric in computed_for(platform.spec.problem, has_cost=True)]
+    names = list(computed_for(platform.spec.scope))
     assert {f"metrics.`holdout/{name}`" for name in names} <= set(state["selectedColumns"])
     assert state["columnOrder"][2:] == state["selectedColumns"]
     search = _view(tracking, tracking_views.SEARCH)

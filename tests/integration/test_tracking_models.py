@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support import platform_at
-from trained_runs import KINDS, bare, rows
+from trained_runs import KINDS, bare, files_of_classes, files_of_forecast, rows
 
 from ml.adapters.tracking import MlflowTracking
 from ml.core.errors import DataError
@@ -84,6 +85,40 @@ def test_the_model_folder_holds_no_pickle_and_pins_what_it_needs(
     assert "signature" in (folder / "MLmodel").read_text()
 
 
+def test_classes_have_a_column_each_as_mlflow_sees_them(tracking: MlflowTracking) -> None:
+    import mlflow
+
+    run_id = tracking.log_training(bare(model=files_of_classes()))
+    served = mlflow.pyfunc.load_model(tracking.tags(run_id)["model.uri"])
+    answer = served.predict(rows())
+    assert answer.shape == (200, 3) and answer.sum(axis=1) == pytest.approx(1)
+    np.testing.assert_array_equal(answer, tracking.load_model(run_id).predict(rows()))
+    [output] = served.metadata.signature.outputs.to_dict()
+    assert output["tensor-spec"]["shape"] == (-1, 3)
+
+
+def forecast(**changes: Any) -> Any:
+    return bare("persistence", model=files_of_forecast(), **changes)
+
+
+def test_a_forecast_is_loaded_with_its_interval(tracking: MlflowTracking) -> None:
+    import mlflow
+
+    run_id = tracking.log_training(forecast())
+    model = tracking.load_model(run_id)
+    answer, interval = model.predict(rows()), model.interval(rows())
+    np.testing.assert_array_equal(answer, rows()["delay_mean_min"])
+    assert interval is not None and interval.shape == (200, 2)
+    assert (interval[:, 0] < interval[:, 1]).all()
+    served = mlflow.pyfunc.load_model(tracking.tags(run_id)["model.uri"])
+    np.testing.assert_array_equal(served.predict(rows()), answer)
+    needed = (model_folder(tracking, run_id) / "requirements.txt").read_text()
+    assert "lightgbm" in needed, "of the interval"
+    with pytest.raises(DataError, match="overdue_count"):
+        model.interval(rows().drop(columns="overdue_count"))
+    assert tracking.load_model(tracking.log_training(bare())).interval(rows()) is None
+
+
 # --- broken files ---
 
 
@@ -121,6 +156,32 @@ def test_a_broken_model_is_a_data_error_and_is_trained_again(
         tracking.load_model(run_id)
     assert "train again" in str(caught.value)
     assert tracking.find(run.identity) is None
+
+
+@pytest.mark.parametrize("harm", [_changed, _cut, Path.unlink])
+@pytest.mark.parametrize("name", ["lower.lgb", "upper.lgb", "interval.json"])
+def test_a_broken_interval_is_a_data_error_and_is_trained_again(
+    tracking: MlflowTracking, name: str, harm: Callable[[Path], None]
+) -> None:
+    """No digest of the model's own file covers it, and a changed end would be believed."""
+    run = forecast()
+    run_id = tracking.log_training(run)
+    assert len(tracking.tags(run_id)["interval.sha256"]) == 64
+    harm(model_folder(tracking, run_id) / "data" / "files" / name)
+    for any_contract in (False, True):
+        with pytest.raises(DataError, match=f"interval.json of run {run_id} is not the one"):
+            tracking.load_model(run_id, any_contract=any_contract)
+    assert tracking.find(run.identity) is None
+
+
+def test_an_interval_that_no_training_made_is_a_data_error(tracking: MlflowTracking) -> None:
+    run_id = tracking.log_training(bare())
+    assert "interval.sha256" not in tracking.tags(run_id)
+    folder = model_folder(tracking, run_id) / "data" / "files"
+    for name in ("lower.lgb", "upper.lgb", "interval.json"):
+        (folder / name).write_bytes(files_of_forecast()[name])
+    with pytest.raises(DataError, match="expected: no such file"):
+        tracking.load_model(run_id)
 
 
 def test_a_model_whose_folder_is_gone_is_a_data_error(tracking: MlflowTracking) -> None:

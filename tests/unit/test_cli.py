@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support import small_spec
+from support import SLUG, small_spec
 from typer.testing import CliRunner
 
 from ml import cli, use_cases
@@ -21,9 +21,7 @@ from ml.core.errors import ConfigError, DataError, GateRejected
 from ml.local import commands, supervisor
 from ml.stages import chain
 from ml.stages.runner import Arguments, StageRun
-from ml.use_cases import demo_slug
 
-SLUG = demo_slug()
 HEAVY = ("mlflow", "feast", "pandas", "lightgbm")
 
 

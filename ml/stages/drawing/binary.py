@@ -84,10 +84,10 @@ def _gain(rows: Rows) -> Figure:
 
 
 def _calibration(rows: Rows) -> Figure:
-    predicted, observed, size = rows.binned(BINS)
-    error = float(np.mean(np.abs(predicted - observed)))
+    bins = rows.binned(BINS)
+    predicted, observed = bins.predicted, bins.observed
     figure, (axis,) = canvas(
-        f"Calibration: predicted and observed are {error:.4f} apart on average",
+        f"Calibration: predicted and observed are {bins.error:.4f} apart on average",
         rows.where,
         height=5.6,
     )
@@ -96,8 +96,7 @@ def _calibration(rows: Rows) -> Figure:
     dress(below)
     limit = float(max(predicted.max(), observed.max())) * 1.05 or 1.0
     axis.plot([0, limit], [0, limit], color=REFERENCE, linestyle="--", label="perfect")
-    name = f"{len(predicted)} bins of {size:,} rows"
-    axis.plot(predicted, observed, marker="o", color=MODEL, label=name)
+    axis.plot(predicted, observed, marker="o", color=MODEL, label=bins.sizes)
     axis.set(ylabel="observed share of label 1")
     axis.legend(loc="upper left", frameon=False)
     below.hist(rows.prediction, bins=50, color=PALE)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ml.core.losses import Floats
+from ml.core.statistics import equal_bins
 
 # Told apart by the colour-blind and on a grey print (Okabe & Ito, 2008, "Color universal design").
 MODEL, OBSERVED, MARK, REFERENCE = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
@@ -23,8 +25,39 @@ BINS = 15
 
 
 @dataclass(frozen=True)
+class Binned:
+    """Bins of rows by their prediction, those that have any, each array of shape (bins,).
+
+    Attributes:
+        predicted, observed: mean prediction and mean label.
+        rows: how many a bin has; ties are not parted, so not all have as many.
+    """
+
+    predicted: Floats
+    observed: Floats
+    rows: NDArray[np.int64]
+
+    @property
+    def error(self) -> float:
+        """How far the two are apart on average over the rows, as `calibration_error` has it."""
+        return float(np.average(np.abs(self.predicted - self.observed), weights=self.rows))
+
+    @property
+    def sizes(self) -> str:
+        """How many bins there are, and of how many rows.
+
+        >>> Binned(np.zeros(2), np.zeros(2), np.array([1_999, 2_000])).sizes
+        '2 bins of 1,999 to 2,000 rows'
+        """
+        sizes = dict.fromkeys(f"{size:,}" for size in (self.rows.min(), self.rows.max()))
+        return f"{len(self.rows)} bins of {' to '.join(sizes)} rows"
+
+
+@dataclass(frozen=True)
 class Rows:
     """Rows with a label and a prediction, each of shape (n,) with n > 0, all finite.
+
+    With several classes, the prediction is of shape (n, classes) and the label a class index.
 
     Attributes:
         where: what rows these are, in words.
@@ -34,15 +67,15 @@ class Rows:
     prediction: Floats
     where: str
 
-    def binned(self, bins: int) -> tuple[Floats, Floats, int]:
-        """Mean prediction and mean label in bins of equal size, and the rows of the first bin."""
-        order = np.argsort(self.prediction, kind="stable")
-        groups = [group for group in np.array_split(order, bins) if len(group)]
-        predicted, observed = (
-            np.array([values[group].mean() for group in groups])
-            for values in (self.prediction, self.label)
+    def binned(self, bins: int) -> Binned:
+        """Means over bins of equal size, those of `calibration_error`."""
+        _, place, rows = np.unique(
+            equal_bins(self.prediction, bins), return_inverse=True, return_counts=True
         )
-        return predicted, observed, len(groups[0])
+        predicted, observed = (
+            np.bincount(place, weights=values) / rows for values in (self.prediction, self.label)
+        )
+        return Binned(predicted, observed, rows)
 
 
 def canvas(
@@ -78,6 +111,33 @@ def canvas(
     for axis in axes:
         dress(axis, ticks=5 if panels == 1 else 4)
     return figure, list(axes)
+
+
+def panels_of(title: str, subtitle: str, *, count: int) -> tuple[Figure, list[Axes]]:
+    """A figure with many small panels, at most five in a row; as `canvas`."""
+    columns = min(count, 5) if count != 6 else 3
+    lines = -(-count // columns)
+    height = 0.72 + 1.75 * lines + 0.45
+    figure = Figure(figsize=(_WIDTH + 1.3, height), dpi=_DPI)
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    figure.subplots_adjust(
+        left=0.085,
+        right=0.98,
+        top=1 - 0.95 / height,
+        bottom=0.55 / height,
+        wspace=0.32,
+        hspace=0.45,
+    )
+    figure.text(0.02, 1 - 0.12 / height, title, fontsize=12, weight="bold", va="top")
+    figure.text(0.02, 1 - 0.40 / height, subtitle, fontsize=9, color=REFERENCE, va="top")
+    figure.supxlabel("predicted share", fontsize=9, y=0.1 / height)
+    figure.supylabel("observed share", fontsize=9, x=0.01)
+    for spare in axes[count:]:
+        spare.set_axis_off()
+    for axis in axes[:count]:
+        dress(axis, ticks=3)
+        axis.tick_params(labelsize=8)
+    return figure, list(axes[:count])
 
 
 def dress(axis: Axes, *, ticks: int = 5) -> None:

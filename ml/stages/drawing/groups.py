@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ml.core.losses import Floats, row_loss
+from ml.core.metrics import decided_class
 from ml.core.problems import ProblemType
 from ml.stages.drawing.canvas import (
     MODEL,
@@ -20,21 +21,29 @@ from ml.stages.drawing.canvas import (
     rows_of_names,
 )
 
+_UNITS = {
+    ProblemType.BINARY: "share of label 1",
+    ProblemType.MULTICLASS: "share whose likeliest class is right",
+    ProblemType.REGRESSION: "mean, label units",
+}
 _MOST = 31  # the days of a month; of a column with more values the largest are shown
 
 
 def by_group(problem: ProblemType, rows: Rows, column: str, values: NDArray[np.str_]) -> Figure:
-    """Observed and predicted mean, and mean loss, for each value of a column."""
+    """Observed and predicted mean, and mean loss, for each value of a column.
+
+    With several classes there are no such means: the share of rows whose likeliest class is right.
+    """
     names, index, counts = np.unique(values.astype(str), return_inverse=True, return_counts=True)
     shown = np.sort(np.argsort(-counts, kind="stable")[:_MOST])
     loss = row_loss(problem, rows.label, rows.prediction)
-    observed, predicted, lost = (
-        np.bincount(index, weights=column_)[shown] / counts[shown]
-        for column_ in (rows.label, rows.prediction, loss)
-    )
+    is_right = problem is ProblemType.MULTICLASS
+    pair = _right(rows) if is_right else (rows.label, rows.prediction)
+    *means, lost = (np.bincount(index, weights=one)[shown] / counts[shown] for one in (*pair, loss))
     ticks = [f"{names[i]} ({counts[i]:,})" for i in shown]
     cut = "" if len(shown) == len(names) else f"  ·  the largest {len(shown)} of {len(names)}"
-    title = f"By {column.replace('_', ' ')}: observed, predicted, and the loss"
+    what = "share of rows called right" if is_right else "observed, predicted"
+    title = f"By {column.replace('_', ' ')}: {what}, and the loss"
     figure, (left, right) = canvas(
         title,
         f"{rows.where} (in brackets){cut}",
@@ -43,11 +52,27 @@ def by_group(problem: ProblemType, rows: Rows, column: str, values: NDArray[np.s
         names=ticks,
         legend=True,
     )
-    _pairs(left, ticks, observed, predicted)
+    if is_right:
+        _shares(left, ticks, means[0], float(pair[0].mean()))
+    else:
+        _pairs(left, ticks, *means)
     _losses(right, lost, float(loss.mean()), problem.loss_name.replace("_", " "))
-    unit = "share of label 1" if problem is ProblemType.BINARY else "mean, label units"
-    left.set(xlabel=unit)
+    left.set(xlabel=_UNITS[problem])
     return figure
+
+
+def _right(rows: Rows) -> tuple[Floats]:
+    """Whether each row's likeliest class is right, shape (n,)."""
+    return ((decided_class(rows.prediction) == rows.label).astype(np.float64),)
+
+
+def _shares(axis: Axes, names: list[str], values: Floats, overall: float) -> None:
+    places = np.arange(len(names))
+    axis.hlines(places, overall, values, color=PALE, linewidth=3)
+    axis.plot(values, places, marker="o", linestyle="none", color=MODEL)
+    axis.axvline(overall, color=REFERENCE, linestyle="--", label=f"all rows {overall:.3f}")
+    rows_of_names(axis, names)
+    legend_above(axis)
 
 
 def _pairs(axis: Axes, names: list[str], observed: Floats, predicted: Floats) -> None:

@@ -14,7 +14,8 @@ def regression(rows: Rows) -> dict[str, Figure]:
 
 
 def _predicted_observed(rows: Rows) -> Figure:
-    predicted, observed, _ = rows.binned(BINS)
+    bins = rows.binned(BINS)
+    predicted, observed = bins.predicted, bins.observed
     total = float(np.sum((rows.label - rows.label.mean()) ** 2))
     explained = 1 - float(np.sum((rows.label - rows.prediction) ** 2)) / total if total else np.nan
     figure, (axis,) = canvas(f"Predicted and observed: R² {explained:.4f}", rows.where)

@@ -18,7 +18,7 @@ from ml.core.partitions import Partition
 from ml.core.ports import Platform
 from ml.core.spec import Freshness, Table, Volume
 from ml.stages.intake.judge import KEY
-from ml.use_cases import load_module
+from ml.use_cases import files, load_module
 
 HISTORY, _ENOUGH = 28, 7  # partitions that a partition is compared with; at least
 _UNREADABLE = (
@@ -60,16 +60,20 @@ def partition_name(table: str, key: str | None) -> str:
 
 
 def read(platform: Platform, table: Table, partitions: Sequence[Partition]) -> Delivery:
-    """Read a table from the source of the use case.
+    """Read a table from its files, or else from the source of the use case.
 
     Raises:
+        ConfigError: if there is nothing where the spec says that the files are.
         DataError: if the source cannot be read, or gives partitions that were not asked for.
         TransientError: if it is away.
     """
     slug = platform.spec.slug
-    source = load_module(slug, "source")
     try:
-        rows: pl.DataFrame = source.read(table.name, partitions)
+        rows: pl.DataFrame
+        if table.files:
+            rows = files.read(platform.spec, table, partitions)
+        else:
+            rows = load_module(slug, "source").read(table.name, partitions)
     except (ConnectionError, TimeoutError) as error:
         raise TransientError(
             f"the source of {table.name} is away: {error}", repair="run this again later"

@@ -7,22 +7,29 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ml.core.gates import MINIMUM_CLUSTERS
-from ml.core.spec import UseCase
+from ml.core.spec import MINIMUM_CLUSTERS, UseCase
 from ml.stages.report import words
 from ml.stages.report.quality import Quality
 
 _TEMPLATE = "page.html.j2"
+_MOST_PARTITIONS = 400  # a year of hours would be a page that no telephone opens
 # In the order in which people ask; what is not named here comes last.
 _CAPTIONS = {
-    "daily": "Is it as good as it was?",
+    "partitions": "Is it as good as it was?",
+    "over_time": "Does it follow what happened?",
+    "coverage": "Does the interval hold as many labels as it should?",
     "calibration": "Does a score mean what it says?",
     "cost": "What does acting cost, at this threshold and at others?",
+    "recall_precision": "Which classes does it find?",
     "by_": "For whom is it good or bad?",
+    "decisions": "What is decided, and what would have been right?",
+    "confusion": "Which classes does it take for one another?",
     "scores": "Does it tell the two apart?",
     "gain": "How many are found among the highest scores?",
     "precision_recall": "How many of the alarms are right?",
     "roc": "In which order does it put them?",
+    "predicted_observed": "How close does it come?",
+    "residuals": "By how much, and to which side, is it wrong?",
 }
 
 
@@ -39,6 +46,7 @@ def page(spec: UseCase, quality: Quality, pictures: Mapping[str, str]) -> str:
         words=words,
         comparisons=_comparisons(quality),
         least=MINIMUM_CLUSTERS,
+        most=_MOST_PARTITIONS,
     )
 
 

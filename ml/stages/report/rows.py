@@ -11,12 +11,14 @@ import pandas as pd
 
 from ml.core.errors import DataError
 from ml.core.losses import Floats
+from ml.core.names import CANARY, CHAMPION
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
 from ml.core.spec import UseCase
-from ml.stages.predictions import read_predictions, scored
+from ml.stages.predictions import class_columns, read_predictions, scored
 
-RULE_SCORE = "rule_score"
+RULE, SERVED = "rule", "served"
+_SCORES = {SERVED: "score", **{name: f"{name}_score" for name in (CHAMPION, CANARY, RULE)}}
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Judged:
     """Predictions with a known label, as `read_predictions` gives them, and the rule's.
 
     Attributes:
-        rows: with the rule's prediction in the column `rule_score`.
+        rows: with what the rule says, in the columns of `columns_of(spec, "rule")`, and the naive
+            forecasts.
     """
 
     spec: UseCase
@@ -63,10 +66,41 @@ class Judged:
         values: Floats = self.rows[column].to_numpy("float64", na_value=np.nan)
         return values
 
+    def prediction(self, name: str) -> Floats:
+        """What a competitor says: shape (n,), of several classes (n, classes); NaN where nothing.
+
+        Args:
+            name: served (what people got), champion, canary, rule or a naive forecast.
+        """
+        columns = columns_of(self.spec, name)
+        values: Floats = self.rows[columns].to_numpy("float64", na_value=np.nan)
+        return values if self.spec.label.classes else values[:, 0]
+
+    @property
+    def naive(self) -> dict[str, Floats]:
+        """The naive forecasts by name, each of shape (n,)."""
+        return {name: self.prediction(name) for name in self.spec.model.naive}
+
+    @property
+    def interval(self) -> Floats | None:
+        """Of what was served, shape (n, 2); NaN where it came without one, None if all did."""
+        if not {"lower", "upper"} <= set(self.rows.columns):
+            return None
+        return np.column_stack([self.numbers("lower"), self.numbers("upper")])
+
     def among(self, mask: np.ndarray) -> Judged:
         """A part of the rows."""
         rows = self.rows[mask].reset_index(drop=True)
         return Judged(self.spec, self.data_time, self.coverage, rows)
+
+
+def columns_of(spec: UseCase, name: str) -> list[str]:
+    """Columns that hold what a competitor says: one, or one for each class."""
+    if column := spec.model.naive.get(name):  # type: ignore[call-overload]  # any other name: none
+        return [column]
+    if spec.label.classes:
+        return class_columns(spec, "" if name == SERVED else f"{name}_")
+    return [_SCORES[name]]
 
 
 def read_judged(platform: Platform, first: str, last: str) -> Judged:
@@ -77,7 +111,8 @@ def read_judged(platform: Platform, first: str, last: str) -> Judged:
     """
     keys, time = list(scored(platform)), platform.data_time()
     first = first or (keys[0] if keys else "")
-    frame = read_predictions(platform, first, last or (keys[-1] if keys else ""))
+    last = last or (keys[-1] if keys else "")
+    frame = read_predictions(platform, first, last, inputs=_inputs(platform.spec))
     partitions = [platform.spec.calendar.parse(key) for key in frame["partition_key"].unique()]
     closed, still_open = _split(platform.spec, partitions, time)
     rows = frame[frame["partition_key"].isin(closed)]
@@ -130,12 +165,19 @@ def _expected(spec: UseCase, rows: pd.DataFrame) -> pd.Series:
     return rows[spec.label.expected].fillna(True).astype(bool)
 
 
+def _inputs(spec: UseCase) -> tuple[str, ...]:
+    """Columns that the models saw and that answers are compared with or made from."""
+    needed = [spec.model.difference_from, *spec.model.naive.values()]
+    return tuple(dict.fromkeys(filter(None, needed)))
+
+
 def _with_rule(platform: Platform, rows: pd.DataFrame) -> pd.DataFrame:
     """With what the rule of each row's champion says of it."""
+    columns = columns_of(platform.spec, RULE)
     rows = rows.reset_index(drop=True)
-    score = np.full(len(rows), np.nan)
+    said = np.full((len(rows), len(columns)), np.nan)
     for version in rows["champion_version"].unique():
         rule = platform.tracking.load_rule(platform.registry.version(int(version)).run_id)
         chosen = (rows["champion_version"] == version).to_numpy()
-        score[chosen] = rule.predict(rows[chosen])
-    return rows.assign(**{RULE_SCORE: score})
+        said[chosen] = np.asarray(rule.predict(rows[chosen])).reshape(chosen.sum(), -1)
+    return rows.assign(**dict(zip(columns, said.T, strict=True)))

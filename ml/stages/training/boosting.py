@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from lightgbm.callback import CallbackEnv
 
-from ml.adapters.model_files import LIGHTGBM, lightgbm_files
+from ml.adapters.model_files import LIGHTGBM
+from ml.adapters.model_writing import lightgbm_files
 from ml.core.losses import Floats, row_loss
 from ml.core.plans import Value
 from ml.core.problems import ProblemType
@@ -45,11 +46,12 @@ class Boosting:
 
     def __init__(self, material: Material) -> None:
         self._material, self._plan = material, material.spec.model
-        self.fixed = all_parameters(material.spec.problem, self._plan)
+        classes = len(material.spec.label.classes)
+        self.fixed = all_parameters(material.spec.problem, self._plan, classes=classes)
         self._binned: dict[str, tuple[lightgbm.Dataset, lightgbm.Dataset]] = {}
 
     def train(self, chosen: Mapping[str, Value], watch: Watch | None = None) -> Boosted:
-        """Train with the plan's parameters and these.
+        """Train with the plan's parameters and these, which win.
 
         Args:
             watch: is called after each round.
@@ -75,14 +77,15 @@ class Boosting:
         """Loss after each round on evenly spaced rows of the fit window."""
         material, problem = self._material, self._material.spec.problem
         step = -(-len(material.fit) // _CURVE_ROWS)
-        matrix, label = material.matrix[0][::step], material.labels(material.fit)[::step]
-        raw, losses = np.zeros(len(label)), []
+        matrix, target = material.matrix[0][::step], material.target(material.fit)[::step]
+        losses: list[float] = []
+        raw: Floats = np.zeros(1)
         for number in range(len(boosted.curve)):
-            raw += boosted.booster.predict(
+            of_round = boosted.booster.predict(
                 matrix, raw_score=True, start_iteration=number, num_iteration=1, num_threads=1
             )
-            value = 1 / (1 + np.exp(-raw)) if problem is ProblemType.BINARY else raw
-            losses.append(float(row_loss(problem, label, value).mean()))
+            raw = raw + np.asarray(of_round, dtype=np.float64)
+            losses.append(float(row_loss(problem, target, _answer(problem, raw)).mean()))
         return losses
 
     def _data(self, parameters: Mapping[str, Value]) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
@@ -92,7 +95,7 @@ class Boosting:
         def dataset(matrix: Floats, window: pd.DataFrame, **more: Any) -> lightgbm.Dataset:
             return lightgbm.Dataset(
                 matrix,
-                material.labels(window),
+                material.target(window),
                 feature_name=list(material.columns),
                 categorical_feature=material.categorical,
                 params=dict(parameters),
@@ -105,6 +108,17 @@ class Boosting:
             select = dataset(material.matrix[1], material.select, reference=fit)
             self._binned[key] = (fit.construct(), select.construct())
         return self._binned[key]
+
+
+def _answer(problem: ProblemType, raw: Floats) -> Floats:
+    """What the trees' sums say: a probability, one for each class, or the value itself."""
+    if problem is ProblemType.REGRESSION:
+        return raw
+    if problem is ProblemType.BINARY:
+        return 1 / (1 + np.exp(-raw))
+    powers = np.exp(raw - raw.max(axis=1, keepdims=True))
+    shares: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _watching(watch: Watch) -> Callable[[CallbackEnv], None]:

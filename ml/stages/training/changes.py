@@ -33,8 +33,10 @@ def changed_plan(plan: ModelPlan, settings: Sequence[str]) -> ModelPlan:
     trials = given.pop(TRIALS, plan.search.trials if plan.search else 0)
     ours = (*_FIELDS, TRIALS)
     _require_once([name if name in ours else canonical(name) for name, _ in pairs])
-    if isinstance(trials, bool):
-        raise ConfigError(f"--set {TRIALS}={trials}", expected="a whole number")
+    if isinstance(trials, bool | float | str) or trials < 0:
+        raise ConfigError(
+            f"--set {TRIALS}={trials}", expected="a whole number; with 0 nothing is searched"
+        )
     fields = {name: given.pop(name) for name in _FIELDS if name in given}
     mine = {canonical(name): value for name, value in given.items()}
     kept = {name: v for name, v in plan.parameters.items() if canonical(name) not in mine}

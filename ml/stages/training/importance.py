@@ -37,7 +37,7 @@ def permutation(material: Material, chosen: Competitor) -> dict[str, tuple[float
     On evenly spaced rows of the select window; of the columns with the most gain where it is known.
     Source: Breiman (2001), "Random forests", section 10.
     """
-    names = chosen.model.columns
+    names = chosen.model.contract.inputs
     ranked = sorted(names, key=lambda name: -chosen.gain.get(name, 0.0))
     first = [name for name in ranked if chosen.gain.get(name, 1.0) > 0]
     columns = [names.index(name) for name in (first[:_COLUMNS] if chosen.gain else first)]

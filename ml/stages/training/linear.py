@@ -9,7 +9,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from ml.adapters.model_files import LINEAR, LOGISTIC, linear_files, scaled
+from ml.adapters.model_files import LINEAR, LOGISTIC, scaled
+from ml.adapters.model_writing import linear_files
 from ml.core.losses import Floats
 from ml.core.problems import ProblemType
 from ml.stages.training.material import Competitor, Material, competitor
@@ -18,23 +19,23 @@ _MOST_CATEGORIES = 64  # of a column; the rarer ones share an indicator
 
 
 def fit_linear(material: Material) -> Competitor:
-    """Learn logistic regression, or ridge regression where the label is a value.
+    """Learn logistic regression (with several classes multinomial), or ridge regression of values.
 
     A missing number counts as the mean, a missing or unknown category as none. One thread: how a
     sum is split among threads changes its last digits, and so the file.
     """
-    is_binary = material.spec.problem is ProblemType.BINARY
-    matrix, label = material.matrix[0], material.labels(material.fit)
+    is_value = material.spec.problem is ProblemType.REGRESSION
+    matrix, target = material.matrix[0], material.target(material.fit)
     # It needs a handful of iterations where the default solver needs hundreds.
-    model = LogisticRegression(solver="newton-cholesky") if is_binary else Ridge()
+    model = Ridge() if is_value else LogisticRegression(solver="newton-cholesky")
     with threadpool_limits(1):
         scaling = _scaling(matrix, material.categorical).fit(matrix)
-        model.fit(scaled(scaling, matrix), label)
+        model.fit(scaled(scaling, matrix), target)
     files = linear_files(
-        material.contract(LOGISTIC if is_binary else LINEAR),
+        material.contract(LINEAR if is_value else LOGISTIC),
         Pipeline([("scaling", scaling), ("model", model)]),
     )
-    told = {"solver": model.solver, "C" if is_binary else "alpha": 1.0}
+    told = {"solver": model.solver, "alpha" if is_value else "C": 1.0}
     return competitor(material, files, parameters=told)
 
 

@@ -14,7 +14,11 @@ from ml.core.errors import ConfigError
 from ml.core.plans import Choice, Dimension, ModelPlan, Value
 from ml.core.problems import ProblemType
 
-_OBJECTIVE = {ProblemType.BINARY: "binary", ProblemType.REGRESSION: "regression"}
+_OBJECTIVE = {
+    ProblemType.BINARY: "binary",
+    ProblemType.MULTICLASS: "multiclass",
+    ProblemType.REGRESSION: "regression",
+}
 # The same data gives the same bytes, whatever the machine; feature_pre_filter would tie the binned
 # data to one value of min_data_in_leaf, which the search varies.
 _FIXED: Mapping[str, Value] = {
@@ -33,10 +37,16 @@ _ELSEWHERE = {
 }
 
 
-def all_parameters(problem: ProblemType, plan: ModelPlan) -> dict[str, Value]:
-    """What every training of this plan gives to LightGBM, without what is searched."""
+def all_parameters(problem: ProblemType, plan: ModelPlan, *, classes: int = 0) -> dict[str, Value]:
+    """What every training of this plan gives to LightGBM, without what is searched.
+
+    Args:
+        classes: how many there are; multiclass only.
+    """
     mine = {canonical(name): value for name, value in plan.parameters.items()}
     given: dict[str, Value] = {"objective": _OBJECTIVE[problem], "seed": plan.seed}
+    if problem is ProblemType.MULTICLASS:
+        given["num_class"] = classes
     return {**given, "num_threads": 1, **_FIXED, **mine}
 
 
@@ -64,21 +74,21 @@ def _aliases() -> dict[str, str]:
     return {alias: name for name, aliases in found.items() for alias in (name, *aliases)}
 
 
-def check_plan(problem: ProblemType, plan: ModelPlan) -> None:
-    """Raise `ConfigError` for a problem, a name or a value that cannot be trained with."""
-    if problem not in _OBJECTIVE:
-        raise ConfigError(
-            f"a {problem} problem",
-            expected="one that can be trained: " + ", ".join(_OBJECTIVE),
-            repair="state another problem in the spec",
-        )
+def check_plan(problem: ProblemType, plan: ModelPlan, *, classes: int = 3) -> None:
+    """Raise `ConfigError` for a name or a value that cannot be trained with.
+
+    Args:
+        classes: how many there are; what can be trained with does not depend on it.
+    """
     space = plan.search.space if plan.search else {}
     _check_names([*plan.parameters, *space])
-    ours = all_parameters(problem, plan.model_copy(update={"parameters": {}}))
+    ours = all_parameters(problem, plan.model_copy(update={"parameters": {}}), classes=classes)
     for name, value in plan.parameters.items():
         _try_out({**ours, canonical(name): value}, name)
-    fixed = all_parameters(problem, plan)
+    fixed = all_parameters(problem, plan, classes=classes)
     _try_out(fixed)
+    if plan.interval is not None:
+        _try_out({**fixed, "objective": "quantile", "alpha": plan.interval})
     for name, dimension in space.items():
         for value in _ends(dimension):
             _try_out({**fixed, canonical(name): value}, name)
@@ -113,7 +123,8 @@ def _try_out(parameters: Mapping[str, Any], name: str = "") -> None:
     """One tree on a handful of rows: a bad value costs a millisecond here, and minutes later."""
     values = np.linspace(0, 1, 64)
     try:
-        data = lightgbm.Dataset(values[:, None], np.round(values), params=dict(parameters))
+        labels = np.floor(values * (parameters.get("num_class", 2) - 1e-9))
+        data = lightgbm.Dataset(values[:, None], labels, params=dict(parameters))
         lightgbm.train(dict(parameters), data, 1)
     except lightgbm.basic.LightGBMError as error:
         what = f"{name} = {parameters[canonical(name)]!r}" if name else "these parameters"

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ml.adapters.tracking_views import shown_metrics
 from ml.core.digests import json_digest
-from ml.core.losses import row_loss
-from ml.core.metrics import evaluate
+from ml.core.losses import Floats
+from ml.core.metrics import baseline_costs, cost_metric, evaluate
 from ml.core.ports import Platform
 from ml.core.statistics import Estimate, Resampling
 from ml.core.trained_run import TrainedRun
 from ml.core.windows import Windows
 from ml.stages import notes, plots
-from ml.stages.examples import group_values
-from ml.stages.training import importance
+from ml.stages.examples import group_values, naive_values
+from ml.stages.training import importance, tables
 from ml.stages.training.contest import Contest
 from ml.stages.training.material import Material
 
@@ -76,7 +76,7 @@ class Record:
             description=self._notes,
             parameters={
                 "model": chosen.kind,
-                "features": len(chosen.model.columns),
+                "features": len(chosen.model.contract.inputs),
                 **chosen.parameters,
             },
             metrics=dict(self._metrics()),
@@ -113,21 +113,39 @@ class Record:
     @cached_property
     def _draws(self) -> Resampling:
         plan = self.platform.spec.gates
-        cluster = self.material.select["partition_key"].to_numpy("str")
-        return Resampling(cluster, replicates=plan.replicates, seed=plan.seed)
+        cluster = self.platform.spec.clusters(self.material.select["partition_key"])
+        return Resampling(
+            np.array(cluster, dtype=np.str_), replicates=plan.replicates, seed=plan.seed
+        )
+
+    @cached_property
+    def _naive(self) -> dict[str, Floats]:
+        return naive_values(self.platform.spec, self.material.select)
+
+    @cached_property
+    def _interval(self) -> Floats | None:
+        """Of the chosen one on the select window, shape (n, 2)."""
+        return self.contest.chosen.model.interval(self.material.select)
 
     @cached_property
     def _estimates(self) -> dict[str, Estimate]:
         """Of the chosen one on the select window."""
         spec, contest = self.platform.spec, self.contest
         return evaluate(
-            spec.problem,
+            spec.scope,
             self._label,
             contest.chosen.prediction,
             rule=contest.rule.prediction,
             resampling=self._draws,
             cost=spec.cost,
+            naive=self._naive,
+            interval=self._interval,
         )
+
+    @property
+    def _headlines(self) -> dict[str, Estimate]:
+        """Without what is said of each class, which stands in a table."""
+        return {name: self._estimates[name] for name in shown_metrics(self.platform.spec)}
 
     @cached_property
     def _groups(self) -> dict[str, np.ndarray]:
@@ -139,14 +157,14 @@ class Record:
 
     def _metrics(self) -> Iterator[tuple[str, float]]:
         spec, loss = self.platform.spec, self.platform.spec.problem.loss_name
-        for name, found in self._estimates.items():
+        for name, found in self._headlines.items():
             bounds = {"": found.value, "_lower": found.lower, "_upper": found.upper}
             yield from ((f"select/{name}{end}", value) for end, value in bounds.items())
         for kind, value in self.contest.losses.items():
             yield f"select/{kind}_{loss}", value
-        if spec.cost is not None:
-            yield "select/never_cost", float(spec.cost.missed * self._label.mean())
-            yield "select/always_cost", 1.0
+        rule = self.contest.rule.prediction
+        for how, value in baseline_costs(spec.scope, self._label, spec.cost, rule=rule).items():
+            yield f"select/{cost_metric(how)}", value
         yield "latency_us", self.contest.latency_us
 
     def _tags(self) -> dict[str, str]:
@@ -175,9 +193,10 @@ class Record:
             windows=self.facts.windows,
             competitors=self.contest.losses,
             chosen=self.contest.chosen.kind,
-            metrics=self._estimates,
+            metrics=self._headlines,
             rows=self._rows,
             trials=len(self.contest.trials),
+            left_out=self.material.left_out,
         )
 
     def _documents(self) -> dict[str, str]:
@@ -190,6 +209,7 @@ class Record:
             "parameters": dict(chosen.parameters),
             "gain": dict(chosen.gain),
             "rows": self._rows,
+            "left_out": self.material.left_out,
             "is_trial": self.facts.is_trial,
         }
         return {
@@ -208,6 +228,11 @@ class Record:
             title=f"select window, as of {self._as_of_key}",
             groups=self._groups,
             cost=spec.cost,
+            classes=spec.label.classes,
+            interval=self._interval,
+            nominal=spec.model.interval,
+            times=self.material.select[spec.decided_at].to_numpy("datetime64[ns]"),
+            naive=self._naive,
         )
         figures["plots/competitors.png"] = plots.competitors(contest.losses, loss_name=loss)
         if chosen.gain:
@@ -220,53 +245,23 @@ class Record:
         return figures
 
     def _tables(self, shuffled: dict[str, tuple[float, float]]) -> dict[str, pd.DataFrame]:
-        contest, columns = self.contest, self.contest.chosen.model.columns
-        tables = {
-            "competitors": pd.DataFrame(
-                [
-                    {
-                        "competitor": kind,
-                        self.platform.spec.problem.loss_name: one.loss,
-                        "against_rule": one.loss / contest.rule.loss - 1,
-                        "parameters": json.dumps(dict(one.parameters)),
-                    }
-                    for kind, one in contest.competitors.items()
-                ]
+        spec, contest = self.platform.spec, self.contest
+        prediction, rule = contest.chosen.prediction, contest.rule.prediction
+        found = {
+            "competitors": tables.competitors(contest, spec.problem.loss_name),
+            "importance": importance.table(
+                contest.chosen.model.contract.inputs, contest.chosen, shuffled
             ),
-            "importance": importance.table(columns, contest.chosen, shuffled),
-            **{f"by_{name}": self._by(values) for name, values in self._groups.items()},
         }
-        if contest.trials:
-            tables["trials"] = pd.DataFrame(
-                [
-                    {"trial": t.number, "loss": t.loss, "rounds": t.rounds, **t.parameters}
-                    for t in contest.trials
-                ]
-            ).sort_values("loss", ignore_index=True)
-        return {f"tables/{name}.json": table for name, table in tables.items()}
-
-    def _by(self, values: np.ndarray) -> pd.DataFrame:
-        """How the chosen one does in each group of rows, and against the rule."""
-        problem, chosen, rule = self.platform.spec.problem, self.contest.chosen, self.contest.rule
-        loss = row_loss(problem, self._label, chosen.prediction)
-        difference = loss - row_loss(problem, self._label, rule.prediction)
-        rows: list[Mapping[str, Any]] = []
-        for value in np.unique(values):
-            mask = values == value
-            against = self._draws.among(mask).mean(difference[mask])
-            rows.append(
-                {
-                    "value": str(value),
-                    "rows": int(mask.sum()),
-                    "observed": float(self._label[mask].mean()),
-                    "predicted": float(chosen.prediction[mask].mean()),
-                    problem.loss_name: float(loss[mask].mean()),
-                    "against_rule": against.value,
-                    "against_rule_lower": against.lower,
-                    "against_rule_upper": against.upper,
-                }
+        for name, values in self._groups.items():
+            found[f"by_{name}"] = tables.by_group(
+                spec.problem, self._label, prediction, rule, values, self._draws
             )
-        return pd.DataFrame(rows)
+        if spec.label.classes:
+            found["by_class"] = tables.by_class(spec.scope, self._label, self._estimates)
+        if contest.trials:
+            found["trials"] = tables.trials(contest.trials)
+        return {f"tables/{name}.json": table for name, table in found.items()}
 
 
 def spec_digest(platform: Platform) -> str:

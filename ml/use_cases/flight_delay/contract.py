@@ -113,9 +113,17 @@ class Airlines(dy.Schema):
     name = dy.String(nullable=False)
 
 
+_DEPARTED = pl.col("time_hour") + pl.duration(minutes=pl.col("minute") + pl.col("dep_delay"))
+_LANDED = _DEPARTED + pl.duration(minutes=pl.col("air_time"))  # and at the gate a little later
+_OBSERVED = pl.col("time_hour") + pl.duration(hours=1)
+
 CONTRACTS = {
     "flights": Contract(
         rows=Flights,
+        # The row is the schedule, published long before; what became of the flight comes later.
+        known_at=pl.col("time_hour") - pl.duration(days=3),
+        cells_known_at=dict.fromkeys(("dep_time", "dep_delay"), _DEPARTED)
+        | dict.fromkeys(("arr_time", "arr_delay", "air_time"), _LANDED),
         flags={
             "departed_over_1000_min_late": pl.col("dep_delay") > 1000,
             "faster_than_650_mph": pl.col("distance") * 60 > pl.col("air_time") * 650,
@@ -124,6 +132,7 @@ CONTRACTS = {
     ),
     "weather": Contract(
         rows=Weather,
+        known_at=_OBSERVED,
         # A bad sensor is no reason to lose the hour's other values.
         cells={"wind_speed_over_150_mph": ("wind_speed", pl.col("wind_speed") > 150)},
         flags={

@@ -17,6 +17,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from small_rows import COLUMNS, FRAME, LABEL, PLACES, contract
 
 from ml.adapters import model_files
 from ml.adapters.model_files import (
@@ -26,27 +27,14 @@ from ml.adapters.model_files import (
     ModelError,
     as_text,
     contract_digest,
-    lightgbm_files,
-    linear_files,
     read_model,
-    rule_files,
     scaled,
 )
-
-COLUMNS, PLACES = ("speed", "place"), ("EWR", "JFK", "LGA")
-_RANDOM = np.random.default_rng(0)
-FRAME = pd.DataFrame(
-    {
-        "unused": "x",
-        "place": _RANDOM.choice([*PLACES, None], 600),
-        "speed": np.where(_RANDOM.random(600) < 0.1, np.nan, _RANDOM.normal(size=600)),
-    }
+from ml.adapters.model_writing import (
+    lightgbm_files,
+    linear_files,
+    rule_files,
 )
-LABEL = ((FRAME["speed"] > 0) ^ (FRAME["place"] == "JFK")).to_numpy("float64")
-
-
-def contract(kind: str, columns: tuple[str, ...] = COLUMNS) -> Contract:
-    return Contract(kind, "binary", columns, {"place": PLACES})
 
 
 def _lightgbm() -> dict[str, bytes]:
@@ -177,6 +165,17 @@ def test_the_spacing_of_the_contract_does_not_matter() -> None:
     assert contract_digest(json.dumps(json.loads(content), indent=3).encode()) == contract_digest(
         content
     )
+
+
+def test_contracts_from_before_have_the_digest_that_they_had() -> None:
+    """They have no offset and no classes, and none is written where there is none."""
+    content = (
+        b'{"categories":{"place":["EWR","JFK","LGA"]},"columns":["speed","place"],'
+        b'"kind":"lightgbm","problem":"binary"}'
+    )
+    assert contract("lightgbm").to_bytes() == content
+    found = Contract.from_bytes(content)
+    assert (found.offset, found.classes) == ("", ()) and found == contract("lightgbm")
 
 
 # --- broken files ---

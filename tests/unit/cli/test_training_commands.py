@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import pytest
+from support import SLUG
 from typer.testing import CliRunner
 
 from ml.cli import app, stages
@@ -32,27 +33,27 @@ def reproduced(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_same_model_is_said_and_exits_well(reproduced: Any) -> None:
     reproduced(_SAME)
-    found = CliRunner().invoke(app, ["reproduce", "flight_delay", "run1"])
+    found = CliRunner().invoke(app, ["reproduce", SLUG, "run1"])
     assert found.exit_code == 0 and "the same model" in found.stdout
 
 
 def test_another_model_is_exit_code_3_with_what_differs(reproduced: Any) -> None:
     reproduced(_SAME, _OTHER)
-    found = CliRunner().invoke(app, ["reproduce", "flight_delay", "run1"])
+    found = CliRunner().invoke(app, ["reproduce", SLUG, "run1"])
     assert found.exit_code == 3
     assert "ANOTHER MODEL" in found.stdout and "the file is another one" in found.stdout
 
 
 def test_as_json_it_is_the_whole_result(reproduced: Any) -> None:
     reproduced(_SAME, _OTHER)
-    found = CliRunner().invoke(app, ["reproduce", "flight_delay", "run1", "--json"])
+    found = CliRunner().invoke(app, ["reproduce", SLUG, "run1", "--json"])
     assert json.loads(found.stdout)["result"]["checks"][1]["now"] == "c" * 64
 
 
 def test_changes_of_an_experiment_reach_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
     monkeypatch.setattr(stages, "run_and_tell", lambda *_, **values: seen.update(values))
-    command = ["train", "flight_delay", "--trial", "--set", "seed=8", "--set", "trials=0"]
+    command = ["train", SLUG, "--trial", "--set", "seed=8", "--set", "trials=0"]
     assert CliRunner().invoke(app, command).exit_code == 0
     assert seen == {"as_of": "", "is_trial": True, "settings": ("seed=8", "trials=0")}
 

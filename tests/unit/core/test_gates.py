@@ -22,11 +22,14 @@ from ml.core.gates import (
     Verdict,
     better_gate,
     ceiling_gate,
+    criterion_gate,
     decide,
     floor_gate,
     judge,
+    segments_gate,
 )
 from ml.core.plans import Criterion, GatePlan, SegmentPlan
+from ml.core.problems import ProblemType
 from ml.core.statistics import MISSING, Estimate, Resampling
 
 GATES: dict[str, Callable[[Estimate], GateResult]] = {
@@ -34,6 +37,7 @@ GATES: dict[str, Callable[[Estimate], GateResult]] = {
     "ceiling": lambda e: ceiling_gate("leak", e, maximum=0.85),
     "better": lambda e: better_gate("better", e, margin=0.002, minimum_gain=0.0005),
 }
+UNSURE = "INSUFFICIENT"
 every_gate = pytest.mark.parametrize("gate", GATES.values(), ids=GATES.keys())
 
 
@@ -103,6 +107,7 @@ def test_nothing_that_is_not_a_number_passes(
     assume(not found.is_finite or rows == 0)
     few = rows > 0 and np.isfinite(found.value)  # clusters to have bounds at all
     assert gate(found).verdict is (Verdict.INSUFFICIENT if few else Verdict.INVALID)
+    assert gate(replace(found, rows=900, clusters=0)).verdict is Verdict.INSUFFICIENT
 
 
 finite = st.floats(-1, 1)
@@ -261,8 +266,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "no segments": ({"segments": ()}, "segments", "INSUFFICIENT", "none 0%"),
     "dear": ({"cost_difference": estimate(0.05, 0.03, 0.07)}, "cost", "FAIL", "above 0.01"),
     "no cost": ({"cost_difference": None}, "cost", "INVALID", "missing"),
-    "slow": ({"latency_us": 31.0}, "latency", "FAIL", "31.0 µs a row, the champion 10.0 µs"),
+    "slow": ({"latency_us": 51.0}, "latency", "FAIL", "51.0 µs a row, the champion 10.0 µs"),
     "never timed": ({"latency_us": None}, "latency", "INVALID", "not measured"),
+    "no time": ({"latency_us": 0.0}, "latency", "INVALID", "not measured"),
+    "champion's is infinite": ({"opponent_latency_us": inf}, "latency", "INVALID", "not measured"),
 }
 
 
@@ -282,6 +289,36 @@ def test_without_its_gate_a_fault_gets_through(fault: str, monkeypatch: Any) -> 
     gate = "criteria" if name not in ALL_GATES else name
     monkeypatch.delitem(ALL_GATES, gate)
     assert decide(judge(PLAN, replace(HEALTHY, **change))) is Decision.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("mine", "champion", "verdict"),
+    [
+        (5.0, 0.2, "PASS"),  # 25 times, after a naive forecast
+        (50.0, 0.2, "PASS"),
+        (50.1, 0.2, "FAIL"),
+        (90.0, 30.0, "PASS"),  # above the floor, and three times
+        (90.1, 30.0, "FAIL"),
+    ],
+)
+def test_a_champion_that_costs_nothing_locks_nobody_out(
+    mine: float, champion: float, verdict: str
+) -> None:
+    times = replace(HEALTHY, latency_us=mine, opponent_latency_us=champion)
+    found = next(one for one in judge(PLAN, times) if one.name == "latency")
+    assert found.verdict == verdict
+    assert found.threshold == "<= 3 times the champion's or <= 50 µs a row"
+
+
+def test_no_evaluated_segment_is_no_reason_to_pass() -> None:
+    """Whatever share of the rows is asked for; the plan itself refuses 0."""
+    assert PLAN.segments is not None
+    plan = PLAN.segments.model_copy(update={"minimum_coverage": 0.0})
+    for segments in ((), (segment("UA", 499), segment("AA", 501, positives=49))):
+        found = segments_gate(segments, plan, rows=1000)
+        assert found.verdict is Verdict.INSUFFICIENT
+        assert found.reason == f"0 segments evaluated, {len(segments)} too small"
+    assert segments_gate((segment("UA", 500),), plan, rows=1000).verdict is Verdict.PASS
 
 
 def test_the_first_model_must_be_cheaper_than_no_model() -> None:
@@ -309,11 +346,105 @@ def test_a_metric_that_nobody_computed_does_not_pass() -> None:
     assert lacking[0].reason == "nobody computed the metric auc"
 
 
+OTHERS: dict[str, tuple[Criterion, tuple[float, float, float], str]] = {
+    "of one class": (Criterion(metric="recall_low", minimum=0.5), (0.4, 0.3, 0.49), "FAIL"),
+    "of one class, good": (Criterion(metric="recall_low", minimum=0.5), (0.6, 0.5, 0.7), "PASS"),
+    "auc of one class": (Criterion(metric="auc_of_low", minimum=0.7), (0.7, 0.6, 0.8), UNSURE),
+    "calibration of one": (
+        Criterion(metric="calibration_error_of_low", maximum=0.1),
+        (0.2, 0.15, 0.3),
+        "FAIL",
+    ),
+    "over classes": (Criterion(metric="macro_f1", minimum=0.5), (0.4, 0.3, 0.45), "FAIL"),
+    "seen the outcome": (Criterion(metric="macro_auc", too_good=0.99), (1, 0.995, 1), "FAIL"),
+    "biased": (Criterion(metric="bias", maximum=0.2), (0.5, 0.3, 0.7), "FAIL"),
+    "perhaps biased": (Criterion(metric="bias", maximum=0.2), (0.1, 0.0, 0.3), UNSURE),
+    "unbiased": (Criterion(metric="bias", maximum=0.2), (0.1, 0.0, 0.2), "PASS"),
+    "covers too little": (
+        Criterion(metric="interval_coverage", minimum=0.85),
+        (0.8, 0.75, 0.84),
+        "FAIL",
+    ),
+    "covers": (Criterion(metric="interval_coverage", minimum=0.85), (0.9, 0.86, 0.93), "PASS"),
+    "covers everything": (
+        Criterion(metric="interval_coverage", too_good=0.98),
+        (1.0, 0.99, 1.0),
+        "FAIL",
+    ),
+    "wide": (Criterion(metric="interval_width", maximum=2), (3, 2.5, 3.5), "FAIL"),
+    "no better than last": (
+        Criterion(metric="skill_persistence", minimum=0.1),
+        (0.0, -0.1, 0.05),
+        "FAIL",
+    ),
+    "no better than last year": (
+        Criterion(metric="skill_seasonal_naive", minimum=0.1),
+        (nan, nan, nan),
+        "INVALID",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_bound_on_a_metric_of_another_problem(case: str) -> None:
+    criterion, figures, verdict = OTHERS[case]
+    found = criterion_gate(criterion, estimate(*figures))
+    assert (found.name, found.verdict.value) == (criterion.metric, verdict)
+    assert found.threshold.startswith(criterion.metric)
+    assert criterion_gate(criterion, None).verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(
+    ("figure", "verdict"),
+    [(replace(MISSING, rows=900), UNSURE), (estimate(nan, nan, nan), "INVALID")],
+    ids=["no row of it", "answers are no numbers"],
+)
+def test_a_gate_that_cannot_say_names_what_the_holdout_lacks(
+    figure: Estimate, verdict: str
+) -> None:
+    """A class that does not occur is no fault of the evidence; to train again would not help."""
+    plan = PLAN.model_copy(update={"criteria": (Criterion(metric="macro_f1", minimum=0.5),)})
+    absent = replace(
+        HEALTHY,
+        problem=ProblemType.MULTICLASS,
+        gaps=("no row is of class low",),
+        metrics={"macro_f1": figure},
+    )
+    for evidence in (absent, Evidence.from_plain(json.loads(json.dumps(absent.to_plain())))):
+        results = judge(plan, evidence)
+        found = next(one for one in results if one.name == "macro_f1")
+        assert found.verdict == verdict and found.reason.endswith("; no row is of class low")
+        assert decide(results) is (Decision.REJECTED if verdict == UNSURE else Decision.INVALID)
+    good = replace(absent, metrics={"macro_f1": estimate(0.7, 0.6, 0.8)})
+    found = next(one for one in judge(plan, good) if one.name == "macro_f1")
+    assert found.verdict is Verdict.PASS and "class" not in found.reason
+
+
+@pytest.mark.parametrize("problem", ProblemType)
+@pytest.mark.parametrize(("upper", "verdict"), [(-0.1, "PASS"), (0.3, UNSURE)])
+def test_the_first_model_is_cheaper_than_what_people_do_without(
+    problem: ProblemType, upper: float, verdict: str
+) -> None:
+    alone = replace(ALONE, problem=problem, cost_difference=estimate(-0.2, -0.3, upper))
+    found = next(one for one in judge(PLAN, alone) if one.name == "cost")
+    other = {"binary": "always or never acting"}.get(problem, "deciding without a model")
+    assert (found.verdict.value, found.threshold) == (verdict, f"cost over {other} <= 0")
+
+
 def test_the_same_evidence_gives_the_same_verdicts_from_its_json_too() -> None:
-    for evidence in (HEALTHY, ALONE, replace(HEALTHY, **metric("auc", nan, nan, nan))):
+    classes = replace(
+        ALONE, problem=ProblemType.MULTICLASS, gaps=("no row is of class low",), metrics={}
+    )
+    for evidence in (HEALTHY, ALONE, classes, replace(HEALTHY, **metric("auc", nan, nan, nan))):
         plain = json.loads(json.dumps(evidence.to_plain(), allow_nan=False))
         again = judge(
             GatePlan.model_validate_json(PLAN.model_dump_json()), Evidence.from_plain(plain)
         )
         for one, other in zip(judge(PLAN, evidence), again, strict=True):
             assert repr(one) == repr(other)  # NaN is not equal to itself
+
+
+def test_evidence_of_a_time_before_other_problems_can_be_judged_again() -> None:
+    plain = HEALTHY.to_plain()
+    del plain["problem"], plain["gaps"]
+    assert Evidence.from_plain(plain) == HEALTHY

@@ -4,38 +4,75 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss
 
-from ml.core.metric_names import METRICS, computed_for
-from ml.core.metrics import constant_cost, evaluate, row_cost
-from ml.core.plans import CostModel
+from ml.core.metric_names import METRICS, Scope, computed_for
+from ml.core.metrics import evaluate
+from ml.core.plans import Cost, CostMatrix, CostModel, UnitCost
 from ml.core.problems import ProblemType
 from ml.core.statistics import Estimate, Resampling
 
+BINARY, MULTICLASS, REGRESSION = ProblemType
 COST = CostModel(missed=4)
 DAYS = np.repeat([f"{day:02}" for day in range(20)], 50)
 GENERATOR = np.random.default_rng(3)
 GOOD = np.clip(GENERATOR.beta(0.5, 0.5, 1000), 0.01, 0.99)
 LABEL = (GENERATOR.uniform(size=1000) < GOOD).astype(float)  # so it is calibrated
 RULE = np.full(1000, 0.5)
+MATRIX = CostMatrix(costs=((0, 1, 2), (3, 0, 1), (5, 2, 0)))
+CLASSES = ("low", "middle", "high")
 
 
-def found(prediction: np.ndarray = GOOD, **options: object) -> dict[str, Estimate]:
-    draws = Resampling(DAYS, replicates=200, seed=1)
-    given = {"rule": RULE, "resampling": draws, "cost": COST, **options}
-    return evaluate(ProblemType.BINARY, LABEL, prediction, **given)  # type: ignore[arg-type]
+def draws(replicates: int = 200) -> Resampling:
+    return Resampling(DAYS, replicates=replicates, seed=1)
 
 
-@pytest.mark.parametrize(
-    ("problem", "cost"),
-    [(ProblemType.BINARY, None), (ProblemType.BINARY, COST), (ProblemType.REGRESSION, None)],
-)
-def test_every_metric_in_the_catalogue_is_computed(
-    problem: ProblemType, cost: CostModel | None
-) -> None:
+def found(prediction: np.ndarray = GOOD) -> dict[str, Estimate]:
+    scope = Scope(BINARY, has_cost=True)
+    return evaluate(scope, LABEL, prediction, rule=RULE, resampling=draws(), cost=COST)
+
+
+EVERYTHING: dict[str, tuple[Scope, Cost | None]] = {
+    "binary": (Scope(BINARY), None),
+    "binary with cost": (Scope(BINARY, has_cost=True), COST),
+    "classes": (Scope(MULTICLASS, CLASSES), None),
+    "classes with cost": (Scope(MULTICLASS, CLASSES, has_cost=True), MATRIX),
+    "value": (Scope(REGRESSION), None),
+    "value with all": (
+        Scope(
+            REGRESSION, naive=("persistence", "seasonal_naive"), has_cost=True, has_interval=True
+        ),
+        UnitCost(over=1, under=2),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EVERYTHING)
+@pytest.mark.parametrize("rows", [1000, 0])
+def test_every_metric_in_the_catalogue_is_computed(case: str, rows: int) -> None:
     """A name that nobody computes could be given a threshold that never trips."""
-    draws = Resampling(DAYS, replicates=200, seed=1)
-    metrics = evaluate(problem, LABEL, GOOD, rule=RULE, resampling=draws, cost=cost)
-    names = {metric.name for metric in computed_for(problem, has_cost=cost is not None)}
-    assert set(metrics) == names and all(one.is_finite for one in metrics.values())
+    scope, cost = EVERYTHING[case]
+    label, prediction, rule = LABEL, GOOD, RULE
+    if scope.classes:
+        label = LABEL + (np.arange(1000) % 10 == 0)
+        prediction, rule = GENERATOR.dirichlet([1, 1, 1], 1000), np.full((1000, 3), 1 / 3)
+    metrics = evaluate(
+        *(scope, label[:rows], prediction[:rows]),
+        rule=rule[:rows],
+        resampling=Resampling(DAYS[:rows], replicates=200, seed=1),
+        cost=cost,
+        naive=dict.fromkeys(scope.naive, GOOD[:rows] + 0.1),
+        interval=np.stack([GOOD - 0.2, GOOD + 0.3], axis=1)[:rows] if scope.has_interval else None,
+    )
+    assert list(metrics) == list(computed_for(scope))
+    assert {one.is_finite for one in metrics.values()} == {rows > 0}
+
+
+def test_what_is_not_given_is_missing_and_not_left_out() -> None:
+    """A gate on it must be able to say that it is invalid."""
+    scope, _ = EVERYTHING["value with all"]
+    metrics = evaluate(scope, LABEL, GOOD, rule=RULE, resampling=draws())
+    missing = {name for name, one in metrics.items() if not one.is_finite}
+    naive = {"skill_persistence", "skill_seasonal_naive"}
+    assert missing == {"cost", "interval_coverage", "interval_width"} | naive
 
 
 def test_metrics_are_scikit_learns() -> None:
@@ -61,19 +98,8 @@ def test_perfect_foresight_has_all_the_value_and_a_constant_none() -> None:
     assert found(np.ones(1000))["value"].value == 0
 
 
-def test_acting_pays_above_the_threshold_only() -> None:
-    """At 1/4 it costs the same either way; what a row without prediction costs is unknown."""
-    cost = row_cost(np.ones(4), np.array([0.25, 0.26, np.nan, 0.0]), COST)
-    np.testing.assert_array_equal(cost, [4, 1, np.nan, 4])
-
-
-@pytest.mark.parametrize(("share", "expected"), [(0.1, 0.4), (0.25, 1.0), (0.6, 1.0)])
-def test_the_better_constant_depends_on_the_base_rate(share: float, expected: float) -> None:
-    label = (np.arange(100) < share * 100).astype(float)
-    assert constant_cost(label, COST).mean() == pytest.approx(expected)
-
-
-def test_nan_among_the_predictions_leaves_no_metric_finite() -> None:
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf, -np.inf])
+def test_a_prediction_that_is_no_number_leaves_no_metric_finite(spoilt: float) -> None:
     broken = GOOD.copy()
-    broken[5] = np.nan
+    broken[5] = spoilt
     assert not any(one.is_finite for one in found(broken).values())

@@ -162,3 +162,24 @@ def test_a_partition_is_a_value() -> None:
     days = Partitions(Cadence.DAY, "UTC")
     assert {days.parse("2013-06-01"), days.parse("2013-06-01")} == {days.parse("2013-06-01")}
     assert isinstance(days.parse("2013-06-01"), Partition)
+
+
+@given(calendars, times)
+@example(Partitions(Cadence.DAY, "America/Havana"), datetime(2020, 3, 8, 12, tzinfo=UTC))
+@example(Partitions(Cadence.MONTH, "UTC"), datetime(2020, 12, 8, 12, tzinfo=UTC))
+@example(Partitions(Cadence.WEEK, "UTC"), datetime(2020, 12, 31, 12, tzinfo=UTC))
+def test_the_positions_of_neighbours_differ_by_one(calendar: Partitions, time: datetime) -> None:
+    """Also over a change of the clock and of the year."""
+    here = calendar.containing(time)
+    number = calendar.position(here.key)
+    assert calendar.position(calendar.after(here).key) == number + 1
+    assert calendar.position(calendar.before(here).key) == number - 1
+
+
+def test_a_position_needs_a_key_of_the_calendar() -> None:
+    with pytest.raises(ConfigError, match="bad partition key"):
+        Partitions(Cadence.WEEK, "UTC").position("2020-01-07")
+
+
+def test_a_job_is_called_by_how_often_it_runs() -> None:
+    assert [cadence.job for cadence in Cadence] == ["hourly", "daily", "weekly", "monthly"]

@@ -24,12 +24,17 @@ PUBLISHED = {
     "assigned": "string",
     "served": "string",
     "score": "double",
+    "lower": "double",
+    "upper": "double",
+    "probabilities": "list<item: double>",
     "champion_version": "int32",
     "champion_score": "double",
+    "champion_probabilities": "list<item: double>",
     "champion_latency_us": "double",
     "champion_error": "string",
     "canary_version": "int32",
     "canary_score": "double",
+    "canary_probabilities": "list<item: double>",
     "canary_latency_us": "double",
     "canary_error": "string",
     "features": "string",
@@ -54,6 +59,11 @@ def test_a_row_without_an_answer_is_no_row(name: str) -> None:
         pa.table({name: pa.array([None], PREDICTION_LOG.field(name).type)}).cast(
             pa.schema([PREDICTION_LOG.field(name)])
         ).validate(full=True)
+
+
+@pytest.mark.parametrize("name", ["lower", "probabilities", "canary_score"])
+def test_what_only_some_problems_have_may_be_missing(name: str) -> None:
+    assert PREDICTION_LOG.field(name).nullable
 
 
 def test_a_row_has_the_same_id_until_the_release_changes() -> None:

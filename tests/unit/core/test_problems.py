@@ -42,5 +42,18 @@ def test_a_score_that_is_not_a_number_stays_visible_in_its_loss(problem: Problem
     assert np.isnan(loss[0]) and np.isfinite(loss[1])
 
 
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_probability_that_is_not_a_number_stays_visible_whichever_class_it_is_of(
+    spoilt: float, place: int
+) -> None:
+    """Clipping would turn an infinite one into the surest answer of all."""
+    score = np.array([[0.2, 0.3, 0.5], [0.2, 0.3, 0.5]])
+    score[0, place] = spoilt
+    loss = row_loss(ProblemType.MULTICLASS, np.array([1.0, 1.0]), score)
+    assert np.isnan(loss[0]) and np.isfinite(loss[1])
+    assert np.isnan(row_loss(ProblemType.BINARY, np.ones(1), np.array([spoilt])))[0]
+
+
 def test_each_problem_says_which_loss_it_is_judged_by() -> None:
     assert [p.loss_name for p in ProblemType] == ["log_loss", "log_loss", "squared_error"]

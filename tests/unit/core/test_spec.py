@@ -5,12 +5,21 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from support import small_spec
+from support import reference, small_spec
 
 from ml.core.errors import ConfigError, OutOfCoverage
 from ml.core.partitions import Cadence
-from ml.core.plans import Criterion, GatePlan, ReleasePlan
-from ml.core.spec import Coverage, Label
+from ml.core.plans import (
+    CostMatrix,
+    CostModel,
+    Criterion,
+    GatePlan,
+    ModelPlan,
+    ReleasePlan,
+    UnitCost,
+)
+from ml.core.problems import ProblemType
+from ml.core.spec import Coverage, Label, UseCase
 from ml.use_cases import load_spec
 
 GATES: dict[str, Any] = {
@@ -131,4 +140,142 @@ def test_a_spec_is_written_to_json_and_back() -> None:
 @pytest.mark.parametrize("key", ["2012-12-01", "2014-06-01"])
 def test_a_training_time_outside_the_source_is_refused_at_once(key: str) -> None:
     with pytest.raises(OutOfCoverage, match=f"as of {key} is outside the source"):
-        load_spec("flight_delay").as_of(key)
+        load_spec(reference()).as_of(key)
+
+
+CLASSES = ("low", "middle", "high")
+
+
+def label(*classes: str) -> Label:
+    return small_spec().label.model_copy(update={"classes": classes})
+
+
+def plan(**changes: Any) -> ModelPlan:
+    return small_spec().model.model_copy(update=changes)
+
+
+ONES = CostMatrix(costs=((0, 1, 1), (1, 0, 1), (1, 1, 0)))
+MULTICLASS: dict[str, Any] = {"problem": ProblemType.MULTICLASS, "label": label(*CLASSES)}
+REGRESSION: dict[str, Any] = {"problem": ProblemType.REGRESSION}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"problem": ProblemType.MULTICLASS}, "label.classes of a multiclass problem"),
+        (MULTICLASS | {"label": label("a", "b")}, "expected three names or more"),
+        ({"label": label(*CLASSES)}, "label.classes of a binary problem"),
+        (REGRESSION | {"label": label(*CLASSES)}, "label.classes of a regression problem"),
+        ({"model": plan(naive={"persistence": "x"})}, "model.naive of a binary problem"),
+        ({"model": plan(interval=0.9)}, "model.interval of a binary problem"),
+        ({"model": plan(difference_from="x")}, "model.difference_from of a binary problem"),
+        (MULTICLASS | {"model": plan(interval=0.9)}, "model.interval of a multiclass problem"),
+        ({"cost": ONES}, "cost of a binary problem; expected a CostModel"),
+        ({"cost": UnitCost(over=1, under=1)}, "cost of a binary problem; expected a CostModel"),
+        (MULTICLASS | {"cost": CostModel(missed=2)}, "expected a CostMatrix"),
+        (REGRESSION | {"cost": CostModel(missed=2)}, "expected a UnitCost"),
+        (MULTICLASS | {"cost": CostMatrix(costs=((0, 1), (1, 0)))}, "costs of another size"),
+    ],
+)
+def test_what_belongs_to_another_problem_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        small_spec(**changes)
+
+
+def test_a_class_is_named_as_a_metric_is() -> None:
+    with pytest.raises(ConfigError, match="Very High"):
+        small_spec(**MULTICLASS | {"label": label("low", "middle", "Very High")})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        MULTICLASS | {"cost": ONES},
+        REGRESSION | {"cost": UnitCost(over=1, under=2)},
+        REGRESSION | {"model": plan(naive={"persistence": "x"}, interval=0.9)},
+        {"cost": CostModel(missed=2)},
+    ],
+)
+def test_what_belongs_to_the_problem_is_in_its_scope(changes: dict[str, Any]) -> None:
+    spec = small_spec(**changes)
+    assert spec.scope.has_cost is ("cost" in changes)
+    assert spec.scope.classes == spec.label.classes
+    assert spec.scope.has_interval is bool(spec.scope.naive) is ("model" in changes)
+
+
+def shared(**changes: Any) -> UseCase:
+    gates = small_spec().gates.model_copy(
+        update={"cluster_partitions": changes.pop("shared", None)}
+    )
+    return small_spec(gates=gates, **changes)
+
+
+HOURS: dict[str, Any] = {
+    "cadence": Cadence.HOUR,
+    "coverage": Coverage(first="2020-01-01T03Z", last="2020-12-31T22Z"),
+    "holdout_partitions": 24 * 7,
+}
+WEEKS: dict[str, Any] = {
+    "cadence": Cadence.WEEK,
+    "coverage": Coverage(first="2020-01-06", last="2020-12-28"),
+}
+MONTHS: dict[str, Any] = {
+    "cadence": Cadence.MONTH,
+    "coverage": Coverage(first="2015-11", last="2020-12"),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({**HOURS, "holdout_partitions": 24 * 7 - 1}, "167 are 6 clusters of 24"),
+        ({"shared": 2, "holdout_partitions": 13}, "13 are 6 clusters of 2"),
+        ({**WEEKS, "shared": 4, "holdout_partitions": 27}, "27 are 6 clusters of 4"),
+    ],
+)
+def test_a_holdout_of_too_few_clusters_is_refused(changes: dict[str, Any], said: str) -> None:
+    """No gate could ever pass on it."""
+    with pytest.raises(ValidationError, match=said):
+        shared(**changes)
+
+
+CLUSTERS: list[tuple[dict[str, Any], list[str], list[int]]] = [
+    # An hour's day is counted from the first hour of the source, whichever zone that is in.
+    (HOURS, ["2020-01-01T03Z", "2020-01-02T02Z", "2020-01-02T03Z", "2020-01-01T05Z"], [0, 0, 1, 0]),
+    ({**HOURS, "shared": 2}, ["2020-01-01T03Z", "2020-01-01T04Z", "2020-01-01T05Z"], [0, 0, 1]),
+    ({**HOURS, "shared": 1}, ["2020-01-01T03Z", "2020-01-01T04Z"], [0, 1]),
+    ({}, ["2020-03-08", "2020-03-09", "2020-03-08"], [0, 1, 0]),
+    # The clock goes forward on 8 March: that day is a day like others.
+    (
+        {"shared": 7, "zone": "America/New_York", "holdout_partitions": 49},
+        ["2020-03-04", "2020-03-08", "2020-03-10", "2020-03-11"],
+        [0, 0, 0, 1],
+    ),
+    (WEEKS, ["2020-01-06", "2020-01-13"], [0, 1]),
+    (
+        {**WEEKS, "shared": 4, "holdout_partitions": 28},
+        ["2020-01-06", "2020-01-27", "2020-02-03"],
+        [0, 0, 1],
+    ),
+    (MONTHS, ["2015-12", "2016-01", "2015-12"], [0, 1, 0]),
+    (
+        {**MONTHS, "shared": 3, "holdout_partitions": 21},
+        ["2015-11", "2016-01", "2016-02", "2016-04", "2016-05"],
+        [0, 0, 1, 1, 2],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "keys", "expected"), CLUSTERS)
+def test_clusters_are_stretches_of_partitions_that_share_a_shock(
+    changes: dict[str, Any], keys: list[str], expected: list[int]
+) -> None:
+    names = shared(**changes).clusters(keys)
+    order = {name: number for number, name in enumerate(dict.fromkeys(sorted(names)))}
+    assert [order[name] for name in names] == expected
+
+
+def test_clusters_are_taken_from_any_rows_also_from_none() -> None:
+    spec = shared(**HOURS)
+    keys = (key for key in ["2020-01-01T03Z"] * 3)
+    assert len(spec.clusters(keys)) == 3 and spec.clusters([]) == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -7,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ml.core.statistics import (
     MISSING,
     Estimate,
     Resampling,
+    equal_bins,
 )
 
 OPTIONS = {"replicates": 800, "seed": 5}
@@ -143,13 +146,14 @@ def test_one_score_that_is_not_a_number_spoils_the_auc(where: int) -> None:
     label = (values > 0).astype(float)
     values[where] = np.nan
     assert not draws(days).auc(label, values).is_finite
+    assert draws(days).auc(np.zeros_like(label), values) is MISSING, "whatever is absent"
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_the_auc_of_one_class_is_not_a_number(value: float) -> None:
     label, days = np.full(20, value), np.repeat(["a", "b"], 10)
-    score = np.linspace(0, 1, 20)
-    assert not draws(days).auc(label, score).is_finite
+    found = draws(days).auc(label, np.linspace(0, 1, 20))
+    assert not found.is_finite and (found.rows, found.clusters) == (20, 0)
 
 
 def test_a_denominator_of_zero_is_not_a_number() -> None:
@@ -205,11 +209,39 @@ def test_the_average_precision_is_scikit_learns_also_in_each_replicate() -> None
 def test_the_calibration_error_is_the_gap_of_the_bins() -> None:
     label, score, day = predictions(rows=300, days=10)
     found = draws(day).calibration_error(label, score, bins=3)
-    bins = np.array_split(np.argsort(score, kind="stable"), 3)
-    gaps = [abs(score[rows].mean() - label[rows].mean()) for rows in bins]
-    assert found.value == pytest.approx(np.mean(gaps))
+    place = (rankdata(score) - 1) * 3 // 300  # ties by their mean rank
+    gaps = [abs((score - label)[place == number].sum()) for number in range(3)]
+    assert found.value == pytest.approx(sum(gaps) / 300)
     shifted = draws(day).calibration_error(label, score + 1, bins=3)
     assert shifted.value == pytest.approx(1 + (score - label).mean())
+
+
+def test_the_order_of_tied_rows_does_not_move_the_calibration_error() -> None:
+    label, score, day = predictions(rows=360, days=10)
+    score = np.round(score, 1)
+    found = draws(day).calibration_error(label, score)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(360)
+        other = draws(day[order]).calibration_error(label[order], score[order])
+        assert dataclasses.astuple(other) == pytest.approx(dataclasses.astuple(found))
+
+
+def test_without_ties_bins_are_of_one_size() -> None:
+    values = np.random.default_rng(0).permutation(363) / 7
+    assert set(np.bincount(equal_bins(values, 15))) == {24, 25}
+    assert len(equal_bins(np.array([]), 15)) == 0
+
+
+def test_bounds_hold_the_value_that_noise_moves_up() -> None:
+    """Each bin of the sample is calibrated; of a replicate none is."""
+    label = np.tile([0.0, 1.0], 180)
+    score = 0.5 + np.arange(360) / 1e6
+    day = np.random.default_rng(2).integers(0, 36, 360).astype(str)
+    resampling = draws(day)
+    found = resampling.calibration_error(label, score)
+    replicates = resampling.calibration_errors(label, score)[1:]
+    assert np.quantile(replicates, 0.05) > found.value, "otherwise this would show nothing"
+    assert found.lower == found.value < found.upper
 
 
 def test_a_part_of_the_rows_keeps_the_draws() -> None:

@@ -4,6 +4,7 @@ import pytest
 from support import small_spec
 
 from ml.core.errors import ConfigError
+from ml.core.partitions import Cadence
 from ml.core.spec import DemoPlan
 from ml.core.story import Job, Step, story
 
@@ -62,6 +63,14 @@ def test_a_job_says_its_stages() -> None:
             "score",
         )
     )
+
+
+def test_the_dag_of_single_partitions_is_named_after_their_cadence() -> None:
+    """One file, one Dag: its name says how often it runs."""
+    specs = [small_spec().model_copy(update={"cadence": cadence}) for cadence in Cadence]
+    names = [Job.PARTITION.dag_id(spec) for spec in specs]
+    assert names == ["toy_hourly", "toy_daily", "toy_weekly", "toy_monthly"]
+    assert Job.RETRAIN.dag_id(small_spec()) == "toy_retrain"
 
 
 def test_a_spec_without_a_demo_says_so() -> None:

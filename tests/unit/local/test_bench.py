@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from support import SLUG
+
 from ml.core.story import Job, Step
 from ml.local.bench import _stage_costs
 from ml.local.demo import Played
 from ml.local.records import TaskInstance
-from ml.use_cases import demo_slug
 
 
 class OnlySuccessReturns:
@@ -20,5 +21,5 @@ def test_a_skipped_task_costs_nothing() -> None:
         for name, state in [("train", "success"), ("promote", "skipped")]
     )
     played = Played(Step(Job.RETRAIN, "t", as_of="2013-06-01"), 1.0, tasks, False)
-    costs = _stage_costs(demo_slug(), [played], OnlySuccessReturns())  # type: ignore[arg-type]
+    costs = _stage_costs(SLUG, [played], OnlySuccessReturns())  # type: ignore[arg-type]
     assert {stage: cost.seconds for stage, cost in costs.items()} == {"train": 2.0}

@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support import SLUG
 
 from ml.core.errors import ConfigError, TransientError
-from ml.core.names import Names
 from ml.core.story import Job, Step
 from ml.local import demo, supervisor
 from ml.local.demo import StepFailed, delete_home, play_steps, tell_interruption
 from ml.local.records import Dag, Run, TaskInstance
 from ml.local.secrets import load_secrets
 from ml.settings import Settings
-from ml.use_cases import demo_slug
+from ml.use_cases import load_spec
 
-SLUG = demo_slug()
+SPEC = load_spec(SLUG)
 STEP = Step(Job.RETRAIN, "first model", as_of="2013-06-01")
-CALENDARS = {Names(SLUG).dag("daily"), Names(SLUG).dag("retrain")}
+PARTITION, RETRAIN = (job.dag_id(SPEC) for job in (Job.PARTITION, Job.RETRAIN))
+CALENDARS = {PARTITION, RETRAIN}
 
 
 def make(home: Path, *names: str) -> None:
@@ -78,7 +79,7 @@ class FakeAirflow:
     def __init__(self, *states: str, tasks: dict[str, str | None]) -> None:
         self.states, self.tasks = list(states), tasks
         self.cleared: list[bool] = []
-        self.paused = {Names(SLUG).dag(job): True for job in Job}
+        self.paused = {job.dag_id(SPEC): True for job in Job}
 
     def dags(self) -> list[Dag]:
         return [Dag(name, "x.py", paused, None) for name, paused in self.paused.items()]
@@ -213,9 +214,9 @@ def test_calendars_that_were_off_are_off_again(stage: Stage, end: str) -> None:
 
 def test_a_calendar_that_was_on_stays_on(stage: Stage) -> None:
     api = FakeAirflow("success", tasks={})
-    api.paused[Names(SLUG).dag("daily")] = False
+    api.paused[PARTITION] = False
     stage.play(api)
-    assert not api.paused[Names(SLUG).dag("daily")] and api.paused[Names(SLUG).dag("retrain")]
+    assert not api.paused[PARTITION] and api.paused[RETRAIN]
 
 
 @pytest.mark.parametrize(

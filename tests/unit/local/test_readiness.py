@@ -35,3 +35,26 @@ def test_a_heartbeat_of_the_previous_start_does_not_count():
     assert not readiness._is_after("2026-01-01T00:00:00Z", 1_767_225_601)
     assert readiness._is_after("2026-01-01T00:00:02Z", 1_767_225_601)
     assert not readiness._is_after(None, 0.0)
+
+
+TRACE = """Traceback (most recent call last):
+  File "/r/ml/use_cases/toy/spec.py", line 3, in <module>
+    SPEC = UseCase(
+pydantic_core.ValidationError: 1 validation error
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/r/dags/toy_daily.py", line 6, in <module>
+ml.core.errors.ConfigError: ml/use_cases/toy/spec.py, line 3: UseCase is not valid
+  title: Field required
+  repair: mend these
+"""
+
+
+def test_the_reason_of_a_broken_dag_is_told_without_its_traceback():
+    told = readiness.reason(TRACE).splitlines()
+    assert told[0] == "ml/use_cases/toy/spec.py, line 3: UseCase is not valid"
+    assert told[1:] == ["  title: Field required", "  repair: mend these"]
+    assert readiness.reason("SyntaxError: invalid syntax") == "SyntaxError: invalid syntax"
+    assert readiness.reason("") == "no reason was given"

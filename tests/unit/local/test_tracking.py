@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ml.local import supervisor
+from ml.local import supervisor, tracking
 from ml.local.ports import keep_ports, load_ports, ports_file
 from ml.local.tracking import pages, with_server
 from ml.settings import Settings
@@ -97,7 +97,10 @@ def test_it_costs_a_stage_next_to_nothing(scratch: Settings) -> None:
     assert time.perf_counter() - begin < 0.05
 
 
-def test_each_use_case_that_was_trained_has_a_page_with_columns(server: str) -> None:
+def test_each_use_case_that_was_trained_has_a_page_with_columns(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "available", lambda: ("flight_delay", "newcomer"))
     view = "workflowType=machine_learning&viewStateShareKey=candidates"
     assert pages(server) == {"flight_delay": f"{server}/#/experiments/7/runs?{view}"}
 

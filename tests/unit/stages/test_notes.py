@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from math import nan
 from typing import Any
 
 import pytest
 from support import SLUG
+from toy_training import trend_spec
 
 from ml.core.statistics import Estimate
 from ml.stages import notes
@@ -53,6 +55,29 @@ def test_a_rule_that_wins_is_not_compared_with_itself() -> None:
     text = training(chosen="rule", competitors={"rule": 0.3, "lightgbm": 0.4}, trials=0)
     assert text.startswith("The rule is the best of 2 on the select window: log loss 0.3000.\n")
     assert "sets of parameters" not in text
+
+
+def test_what_is_particular_to_a_value_is_said() -> None:
+    text = plain(
+        notes.training_notes(
+            trend_spec(),
+            windows=SPEC.windows(SPEC.as_of("2013-06-01")),
+            competitors={"linear": 2.0, "persistence": 3.0, "rule": 4.0, "seasonal_naive": nan},
+            chosen="linear",
+            metrics={},
+            rows={},
+            trials=0,
+            left_out={"fit": 1_200, "select": 0},
+        )
+    )
+    assert text.startswith("Ridge regression is the best of 4 on the select window")
+    assert "as a difference from `last`. Rows without that column are left out: 1,200 of" in text
+    assert "holds 80% of the select window's labels: only the holdout says" in text
+    assert text.index("| the rule |") < text.index("| the seasonal naive forecast | nan |")
+
+
+def test_nothing_of_that_is_said_of_a_class() -> None:
+    assert "difference from" not in training() and "interval is widened" not in training()
 
 
 ESTIMATE = {"value": 0.75, "lower": 0.74, "upper": 0.76, "rows": 900, "clusters": 28}

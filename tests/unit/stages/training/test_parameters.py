@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from toy_training import SPACE, toy_plan
+from toy_training import SPACE, toy_plan, trend_plan
 
 from ml.core.errors import ConfigError
 from ml.core.plans import Choice, FloatRange, IntRange, ModelPlan, SearchPlan
 from ml.core.problems import ProblemType
+from ml.stages.training import parameters
 from ml.stages.training.changes import changed_plan
 from ml.stages.training.parameters import all_parameters, canonical, check_plan
 from ml.use_cases import available, load_spec
@@ -20,7 +21,7 @@ def check(plan: ModelPlan) -> None:
 def test_control_the_specs_of_the_repository_are_fine() -> None:
     for slug in available():
         spec = load_spec(slug)
-        check_plan(spec.problem, spec.model)
+        check_plan(spec.problem, spec.model, classes=len(spec.label.classes))
 
 
 @pytest.mark.parametrize(
@@ -82,9 +83,31 @@ def test_two_names_of_one_parameter_are_an_error_to_read() -> None:
         check(toy_plan(parameters={"eta": 0.1}))
 
 
-def test_a_problem_that_nothing_here_can_learn_is_said() -> None:
-    with pytest.raises(ConfigError, match="a multiclass problem"):
-        check_plan(ProblemType.MULTICLASS, toy_plan())
+@pytest.mark.parametrize("problem", ProblemType)
+def test_every_problem_can_be_learned(problem: ProblemType) -> None:
+    check_plan(problem, toy_plan())
+    broken = toy_plan(search=SearchPlan(space={"num_leaves": IntRange(low=1, high=31)}))
+    with pytest.raises(ConfigError, match="LightGBM refuses num_leaves = "):
+        check_plan(problem, broken)
+
+
+def test_the_number_of_classes_is_the_specs() -> None:
+    given = all_parameters(ProblemType.MULTICLASS, toy_plan(), classes=7)
+    assert (given["objective"], given["num_class"]) == ("multiclass", 7)
+    assert "num_class" not in all_parameters(ProblemType.BINARY, toy_plan())
+    with pytest.raises(ConfigError, match="the spec's `problem`"):
+        check_plan(ProblemType.MULTICLASS, toy_plan(parameters={"num_class": 4}))
+
+
+def test_parameters_are_tried_out_for_the_interval_too() -> None:
+    plan = trend_plan(interval=0.9)
+    check_plan(ProblemType.REGRESSION, plan)
+    tried = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parameters, "_try_out", lambda given, *_: tried.append(given["objective"]))
+        check_plan(ProblemType.REGRESSION, plan)
+        check_plan(ProblemType.REGRESSION, trend_plan(interval=None))
+    assert tried.count("quantile") == 1
 
 
 def test_the_specs_own_value_wins_over_ours() -> None:

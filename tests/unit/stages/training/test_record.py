@@ -9,12 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_training import toy_material, toy_plan, toy_rows
+from toy_training import (
+    CLASSES,
+    class_material,
+    toy_material,
+    toy_plan,
+    toy_rows,
+    trend_material,
+    trend_rows,
+)
 
 from ml.core.metric_names import computed_for
-from ml.core.plans import CostModel, Rule
+from ml.core.plans import CostMatrix, CostModel, Criterion, Rule, UnitCost
 from ml.core.ports import Platform
-from ml.core.problems import ProblemType
 from ml.core.spec import UseCase
 from ml.core.trained_run import TrainedRun
 from ml.stages.training.contest import Contest, compete
@@ -39,9 +46,9 @@ def with_spec(material: Material, **changes: Any) -> Material:
 
 def test_every_metric_has_bounds_and_every_competitor_a_loss() -> None:
     found = recorded(with_spec(toy_material(), cost=CostModel(missed=4)))
-    for metric in computed_for(ProblemType.BINARY, has_cost=True):
+    for name in computed_for(with_spec(toy_material(), cost=CostModel(missed=4)).spec.scope):
         for end in ("", "_lower", "_upper"):
-            assert f"select/{metric.name}{end}" in found.metrics
+            assert f"select/{name}{end}" in found.metrics
     for kind in ("rule", "logistic", "lightgbm"):
         assert np.isfinite(found.metrics[f"select/{kind}_log_loss"])
     assert found.metrics["select/always_cost"] == 1.0 and "select/never_cost" in found.metrics
@@ -97,12 +104,69 @@ def test_a_chosen_linear_model_has_no_trees_to_show() -> None:
     assert "plots/learning_curve.png" not in found.figures and found.trials
 
 
-def test_a_value_is_recorded_as_well_as_a_class() -> None:
-    rows = toy_rows()
-    material = toy_material(rows=rows.assign(y=3 * rows["speed"] + rows["y"]))
-    found = recorded(with_spec(material, problem=ProblemType.REGRESSION))
-    assert found.metrics["select/skill"] > 0.3
-    assert "select/absolute_error" in found.metrics and "plots/competitors.png" in found.figures
+# --- values ---
+
+
+def test_a_value_is_recorded_with_its_naive_forecasts_and_its_interval() -> None:
+    material = with_spec(trend_material(), cost=UnitCost(over=1, under=3))
+    found = recorded(material)
+    for name in computed_for(material.spec.scope):
+        assert np.isfinite([found.metrics[f"select/{name}{end}"] for end in ("", "_lower")]).all()
+    assert found.metrics["select/skill_persistence"] > 0.9
+    assert found.metrics["select/interval_coverage"] == pytest.approx(0.8, abs=0.01)
+    for kind in ("rule", "linear", "lightgbm", "persistence", "seasonal_naive"):
+        assert np.isfinite(found.metrics[f"select/{kind}_squared_error"])
+    assert found.metrics["select/cost"] < found.metrics["select/rule_cost"]
+    drawn = "over_time coverage predicted_observed residuals by_place by_month competitors"
+    assert {f"plots/{name}.png" for name in drawn.split()} <= set(found.figures)
+    assert set(found.model) >= {"lower.lgb", "upper.lgb", "interval.json"}
+    assert set(found.rule) == {"contract.json", "rule.json"}
+    assert list(found.example.columns) == list(material.columns)
+    assert "learned as a difference from `last`" in found.description
+    assert "80% of the select window's labels" in found.description
+
+
+def test_rows_that_were_left_out_are_told() -> None:
+    rows = trend_rows()
+    found = recorded(trend_material(rows=rows.assign(last=rows["last"].mask(rows.index < 7))))
+    assert "left out: 7 of fit." in found.description
+    assert json.loads(found.documents["training.json"])["left_out"] == {"fit": 7, "select": 0}
+    assert found.dataset_rows == {"fit": 1_393, "select": 600}
+
+
+def test_shuffling_the_column_that_the_answer_starts_from_costs_most() -> None:
+    table = recorded(trend_material()).tables["tables/importance.json"].set_index("column")
+    assert table["loss_rise_when_shuffled"].idxmax() == "last"
+
+
+# --- several classes ---
+
+COSTS = CostMatrix(costs=((0, 1, 4), (1, 0, 2), (9, 5, 0)))
+
+
+def test_classes_have_a_table_and_no_metrics_of_their_own() -> None:
+    found = recorded(with_spec(class_material(), cost=COSTS))
+    table = found.tables["tables/by_class.json"]
+    assert list(table["class"]) == list(CLASSES)
+    assert table["rows"].sum() == found.dataset_rows["select"]
+    for name in ("recall", "precision", "auc", "calibration_error"):
+        ends = table[[f"{name}_lower", name, f"{name}_upper"]].to_numpy()
+        assert np.isfinite(ends).all() and (ends[:, 0] <= ends[:, 2]).all()
+    assert not [name for name in found.metrics if any(one in name for one in ("_fog", "_clear"))]
+    assert found.metrics["select/macro_recall"] == pytest.approx(table["recall"].mean())
+    assert found.metrics["select/cost"] < found.metrics["select/always_haze_cost"]
+    accuracy = found.tables["tables/by_place.json"]["accuracy"]
+    assert ((accuracy > 0.5) & (accuracy < 0.9)).all()
+    drawn = "confusion decisions calibration recall_precision by_place learning_curve importance"
+    assert {f"plots/{name}.png" for name in drawn.split()} <= set(found.figures)
+
+
+def test_a_class_that_a_gate_looks_at_is_among_the_metrics() -> None:
+    material = class_material()
+    criteria = (Criterion(metric="recall_fog", minimum=0.2),)
+    gates = material.spec.gates.model_copy(update={"criteria": criteria})
+    metrics = recorded(with_spec(material, gates=gates)).metrics
+    assert "select/recall_fog_lower" in metrics and "select/recall_haze" not in metrics
 
 
 @pytest.mark.parametrize(("is_trial", "stage"), [(False, "train"), (True, "trial")])

@@ -1,0 +1,6 @@
+"""Low visibility: one day from the source to predictions."""
+
+from orchestration.builders import build_partition
+
+# airflow dag: without these words Airflow's safe mode skips the file
+build_partition("low_visibility")

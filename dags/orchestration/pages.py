@@ -1,0 +1,91 @@
+"""The page that Airflow shows of each Dag, written from the use case's spec."""
+
+from __future__ import annotations
+
+from cron_descriptor import Options, get_description  # Airflow brings it
+
+from ml.core.spec import UseCase
+from ml.core.story import Job
+
+_TIERS = {
+    1: "harm while it is down: wake somebody up",
+    2: "people wait for it: look at it today",
+    3: "predictions are late or the model grows old: look at it on the next working day",
+    4: "nobody waits for it",
+}
+_REPAIR = "the task's log ends with what was seen, what was expected and the repair"
+
+
+def partition(spec: UseCase) -> str:
+    """Of the Dag that runs for each partition."""
+    unit, zone = spec.cadence.value, spec.calendar.key_zone
+    return _page(
+        spec,
+        f"one {unit} from the source to predictions",
+        makes="raw partition → dbt marts and features → online features → prediction log.",
+        rerun="of a key gives the same data; clear the run, or trigger it again with its "
+        "partition key.",
+        schedule=f"{in_words(spec.partition_cron)} ({zone}), for the {unit} that ended before. "
+        f"It ships paused, as the source holds {spec.coverage.first} to {spec.coverage.last}; "
+        "another key is skipped with the reason.",
+    )
+
+
+def history(spec: UseCase) -> str:
+    """Of the Dag that takes a range of partitions in one go."""
+    return _page(
+        spec,
+        f"a range of {spec.cadence.value}s in one go",
+        makes=f"the same as `{Job.PARTITION.dag_id(spec)}`, for all partitions from `first` to "
+        "`last`, both included.",
+        rerun="replaces the same partitions with the same data.",
+        schedule="by hand, with the two parameters.",
+        tier=4,  # whoever started it sees how it ends
+    )
+
+
+def retrain(spec: UseCase) -> str:
+    """Of the Dag that trains, validates and promotes."""
+    return _page(
+        spec,
+        "train a candidate, judge it on the holdout, release it if it passes",
+        makes="an MLflow run, a registered version with verdicts, and alias `champion` (the "
+        "first model) or `canary`; a candidate that does not pass keeps its tags and "
+        "`promote_candidate` is skipped.",
+        rerun="with the same data, code and spec finds the finished run again.",
+        schedule=f"{in_words(spec.schedules.retrain)} ({spec.zone}), by an event of the asset "
+        f"`{spec.names.retrain_request}` (its extra may say `as_of`), or by hand. Ships paused.",
+    )
+
+
+def in_words(cron: str) -> str:
+    """A cron expression as a person says it, followed by the expression itself.
+
+    >>> in_words("0 6 1 * *")
+    'at 06:00, on day 1 of the month: `0 6 1 * *`'
+    """
+    options = Options()
+    options.use_24hour_time_format = True
+    options.locale_code = "en_US"  # the default is the machine's: a page must not depend on it
+    said = str(get_description(cron, options))
+    return f"{said[:1].lower()}{said[1:]}: `{cron}`"
+
+
+def _page(
+    spec: UseCase, title: str, *, makes: str, rerun: str, schedule: str, tier: int = 0
+) -> str:
+    tier = tier or spec.impact_tier
+    owner = f"**Owner**: [{spec.owner}]({spec.contact})"
+    return "\n".join(
+        (
+            f"{spec.title}: {title}.",
+            "",
+            spec.description,
+            "",
+            f"- **Makes**: {makes}",
+            f"- {owner}. **Impact**: tier {tier}: {_TIERS[tier]}.",
+            f"- **A rerun** {rerun}",
+            f"- **Schedule**: {schedule}",
+            f"- **When it fails**: {_REPAIR}; then `{spec.names.runbook}`.",
+        )
+    )

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml.local import calibration
+from ml.local.calibration import Dated
+from ml.settings import Settings
+
+
+def test_each_line_says_which_competitor_was_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [
+        Dated("2020-01-01", 0, "", None, "not trained: too few rows", ()),
+        Dated("2020-02-01", 1, "logistic", None, "accepted", ()),
+    ]
+
+    def connect(*_: Any) -> None: ...
+
+    monkeypatch.setattr(calibration, "connect", connect)
+    monkeypatch.setattr(calibration, "calibrate", lambda *_: iter(found))
+    output = tmp_path / "verdicts.json"
+    calibration.show("toy", Settings(home=tmp_path), [one.as_of for one in found], output)
+    assert [one["chosen"] for one in json.loads(output.read_text())] == ["", "logistic"]
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    assert first == "1/2  as of 2020-01-01  not trained: too few rows"
+    assert second == "2/2  as of 2020-02-01  logistic accepted"
