@@ -25,7 +25,7 @@ def experiment_notes(spec: UseCase) -> str:
 | `trial-…` | somebody's experiment: never registered |
 | `trial-00` … below a run | one point of its search |
 
-`select/…` is measured on the select window, by which the model was chosen; `holdout/…` on days \
+`select/…` is measured on the select window, by which the model was chosen; `holdout/…` on data \
 that it never saw, and only there does it have to pass:
 
 {criteria}

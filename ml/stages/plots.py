@@ -13,6 +13,7 @@ from ml.core.plans import Cost, CostMatrix, CostModel
 from ml.core.problems import ProblemType
 from ml.stages.drawing.binary import binary
 from ml.stages.drawing.canvas import (
+    FAR,
     MARK,
     MODEL,
     OBSERVED,
@@ -31,7 +32,6 @@ from ml.stages.drawing.multiclass import multiclass
 from ml.stages.drawing.regression import regression
 
 _MOST_FEATURES = 20
-_FAR = 20  # times the best loss: beyond it, a bar of the best cannot be seen
 
 
 def evaluation(
@@ -160,7 +160,7 @@ def competitors(losses: Mapping[str, float], *, loss_name: str) -> Figure:
     colours = [MODEL if name == names[0] else PALE for name in names]
     bars(axis, [losses[name] for name in names], colours=colours)
     rows_of_names(axis, names)
-    is_far = worst > _FAR * best > 0
+    is_far = worst > FAR * best > 0
     start = best / 2 if is_far else 0.0
     for place, name in enumerate(names):
         axis.annotate(

@@ -20,6 +20,8 @@ _DPI = 90
 _POINTS = 300  # more of them cannot be seen, and cost time and bytes
 _WIDTH = 7.2  # inches
 _LETTER = 0.078  # inches, of a name beside an axis
+FAR = 20
+"""Times the best loss: beyond it, the best one can only be seen on a logarithmic axis."""
 BINS = 15
 """Of equal size, for calibration; as many as `calibration_error` has."""
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ml.core.names import CANARY, CHAMPION
 from ml.core.problems import ProblemType
 from ml.stages import plots
-from ml.stages.drawing.canvas import MARK, MODEL, OBSERVED, PALE, REFERENCE, dress
+from ml.stages.drawing.canvas import FAR, MARK, MODEL, OBSERVED, PALE, REFERENCE, dress
 from ml.stages.examples import group_values
 from ml.stages.report import groups, words
 from ml.stages.report.groups import PARTITION, Group
@@ -24,7 +24,6 @@ from ml.stages.report.rows import RULE, SERVED, Judged
 
 _NAIVE = ("#CC79A7", "#E69F00")  # of the same palette, one for each
 _COLOURS = {CHAMPION: MODEL, CANARY: MARK, RULE: REFERENCE}
-_FAR = 20  # times
 _FEW = 10  # rows; means of fewer labels that are 0 or 1 jump up and down
 # Without a date, and with fixed identifiers: the same report is the same file.
 _METADATA = {"Date": None, "Creator": None}
@@ -114,7 +113,7 @@ def _are_far_apart(quality: Quality) -> bool:
     """Whether the best of the competitors would be a line at zero beside the worst."""
     found = [one.metrics[quality.loss_name].value for one in quality.everything.competitors]
     finite = [loss for loss in found if np.isfinite(loss)]
-    return min(finite, default=0.0) * _FAR < max(finite, default=0.0)
+    return min(finite, default=0.0) * FAR < max(finite, default=0.0)
 
 
 def _band(axis: Axes, judged: Judged, days: tuple[Group, ...]) -> None:
