@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from support import ROOT
@@ -117,6 +118,25 @@ def ships_paused(dag: DAG) -> list[str]:
     return [] if paused or not has_calendar else ["has a calendar and is not paused"]
 
 
+def starts_in_the_future(dag: DAG) -> list[str]:
+    """A Dag that is first seen a second after its tick waits for the next one."""
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables.base import TimeRestriction
+
+    timetable = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag)).timetable
+    asked = {
+        "last_dagrun_info": None,
+        "restriction": TimeRestriction(earliest=dag.start_date, latest=None, catchup=False),
+    }
+    if (first := timetable.next_dagrun_info_v2(**asked)) is None:
+        return []
+    tick = first.run_after
+    later = tick.add(seconds=1)
+    with mock.patch("airflow.timetables.trigger.utcnow", return_value=later):
+        seen = timetable.next_dagrun_info_v2(**asked)
+    return [] if seen and seen.run_after > tick else [f"a run for {tick} though it was not there"]
+
+
 def approvals(dag: DAG) -> list[str]:
     """A default answer approves by itself at the time-out."""
     return [
@@ -146,6 +166,7 @@ RULES: dict[str, Callable[[Any], list[str]]] = {
         tasks_can_fail,
         limits,
         ships_paused,
+        starts_in_the_future,
         approvals,
         round_trip,
     )
@@ -172,9 +193,9 @@ GOOD = '''
 - **A rerun** does the same. **When it fails**: look.
 """
 from datetime import datetime, timedelta
-from airflow.sdk import dag, task
+from airflow.sdk import CronTriggerTimetable, dag, task
 from orchestration.defaults import ONLY_TRANSIENT
-@dag(dag_id={dag_id!r}, schedule={schedule}, start_date=datetime(2020, 1, 1), doc_md={doc},
+@dag(dag_id={dag_id!r}, schedule={schedule}, start_date={start}, doc_md={doc},
      default_args=dict(owner={owner!r}, retries={retries}, retry_policy={policy},
                        execution_timeout={timeout}, pool={pool!r}),
      owner_links={links}, tags={tags}, dagrun_timeout={dagrun}, max_active_runs={runs},
@@ -187,7 +208,8 @@ made()
 '''
 FIELDS = {
     "dag_id": "platform_do_thing",
-    "schedule": "'@daily'",
+    "schedule": "CronTriggerTimetable('0 0 * * *', timezone='UTC', run_immediately=timedelta(0))",
+    "start": None,
     "doc": "__doc__",
     "owner": "team",
     "retries": 1,
@@ -242,8 +264,10 @@ def test_the_planted_dag_is_good_before_it_is_broken(
         ("tasks_can_fail", {"body": "pass"}),
         ("limits", {"dagrun": "None"}),
         ("limits", {"runs": 16}),
-        ("limits", {"catchup": True}),
+        ("limits", {"catchup": True, "start": "datetime(2020, 1, 1)"}),
         ("ships_paused", {"paused": False}),
+        ("starts_in_the_future", {"schedule": "CronTriggerTimetable('@daily', timezone='UTC')"}),
+        ("starts_in_the_future", {"start": "datetime(2020, 1, 1)"}),
         ("approvals", {"body": APPROVAL.format(default=", defaults=['Approve']")}),
     ],
 )
