@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from cron_descriptor import Options, get_description  # Airflow brings it
 
 from ml.core.spec import UseCase
@@ -71,6 +73,18 @@ def in_words(cron: str) -> str:
     return f"{said[:1].lower()}{said[1:]}: `{cron}`"
 
 
+def asked(lead: timedelta) -> str:
+    """When somebody asks, before the event.
+
+    >>> asked(timedelta(hours=2)), asked(timedelta(days=1)), asked(timedelta(0))
+    ('2 hours before the event', '1 day before the event', 'when the event begins')
+    """
+    if not lead:
+        return "when the event begins"
+    number, unit = (lead.days, "day") if not lead.seconds else (lead / timedelta(hours=1), "hour")
+    return f"{number:g} {unit}{'s' if number != 1 else ''} before the event"
+
+
 def _page(
     spec: UseCase, title: str, *, makes: str, rerun: str, schedule: str, tier: int = 0
 ) -> str:
@@ -82,6 +96,7 @@ def _page(
             "",
             spec.description,
             "",
+            f"- **Asked**: {asked(spec.decision_lead)}",
             f"- **Makes**: {makes}",
             f"- {owner}. **Impact**: tier {tier}: {_TIERS[tier]}.",
             f"- **A rerun** {rerun}",

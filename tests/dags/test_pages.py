@@ -53,6 +53,22 @@ def test_a_schedule_of_its_own_is_the_one_that_is_said() -> None:
     assert "at 05:00, on day 1 of the month, only in January" in pages.retrain(spec)
 
 
+@pytest.mark.parametrize(
+    ("lead", "said"),
+    [
+        (timedelta(hours=1), "1 hour before the event"),
+        (timedelta(minutes=90), "1.5 hours before the event"),
+        (timedelta(days=27), "27 days before the event"),
+        (timedelta(days=1, hours=12), "36 hours before the event"),
+        (timedelta(0), "when the event begins"),
+    ],
+)
+def test_the_page_says_when_somebody_asks(lead: timedelta, said: str) -> None:
+    from orchestration import pages
+
+    assert f"- **Asked**: {said}\n" in pages.partition(small_spec(decision_lead=lead))
+
+
 @pytest.mark.parametrize("tier", [1, 2, 3, 4])
 def test_every_page_says_owner_impact_and_runbook(tier: int) -> None:
     from orchestration import pages
@@ -62,6 +78,7 @@ def test_every_page_says_owner_impact_and_runbook(tier: int) -> None:
         assert "[team](https://example.com/team)" in page
         assert f"**Impact**: tier {tier}: " in page
         assert "docs/runbooks/toy.md" in page
+        assert "**Asked**: 2 hours before the event" in page
     assert "`toy_daily`" in pages.history(spec)
 
 
