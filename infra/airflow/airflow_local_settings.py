@@ -8,6 +8,7 @@ fork.
 
 import importlib
 import sys
+import warnings
 
 __all__: list[str] = []  # Airflow copies public names into its own settings: give it none
 
@@ -46,5 +47,8 @@ PRELOADED = (
 )
 
 if sys.argv[1:2] == ["scheduler"]:
-    for module in PRELOADED:
-        importlib.import_module(module)
+    with warnings.catch_warnings():
+        # skops asks every loaded module for a thousand names, and Airflow's old ones warn of each.
+        warnings.simplefilter("ignore", FutureWarning)
+        for module in PRELOADED:
+            importlib.import_module(module)

@@ -6,8 +6,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ml.core.metric_names import Scope, check_criteria
-
 Share = Annotated[float, Field(ge=0, le=1)]
 BUILT_IN = ("contract", "better", "segments", "cost", "latency")
 """Gates that every plan has; a criterion has another name."""
@@ -269,12 +267,6 @@ class GatePlan(Frozen):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two gates named {', '.join(twice)}; expected one name each")
         return self
-
-    def require_fitting(self, scope: Scope) -> None:
-        """Raise `ValueError` for a metric that nobody computes or a bound the wrong way round."""
-        check_criteria(self.criteria, scope)
-        if self.maximum_cost_increase is not None and not scope.has_cost:
-            raise ValueError("maximum_cost_increase without a cost model; expected `cost` as well")
 
 
 class ReleasePlan(Frozen):

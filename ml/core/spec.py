@@ -12,6 +12,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from ml.core.criteria import require_fitting
 from ml.core.errors import OutOfCoverage
 from ml.core.metric_names import Scope
 from ml.core.names import Names, check_slug
@@ -278,7 +279,7 @@ class UseCase(Frozen):
         check_slug(self.slug)
         self.calendar.between(self.coverage.first, self.coverage.last)
         self._require_fitting_parts()
-        self.gates.require_fitting(self.scope)
+        require_fitting(self.gates, self.scope)
         if self.gates.segments and not self.segments:
             raise ValueError("gates.segments without segments; expected columns of the mart")
         return self

@@ -144,6 +144,12 @@ def test_a_task_runs_in_a_warm_fork(running):
     assert api.xcom("probe", "first", "use_libraries") == {"rows": 50_000, "groups": 7}
 
 
+def test_a_start_does_not_fill_the_log(running):
+    """Warnings of libraries about each other hide what people look for."""
+    log = supervisor.log_path(running, "scheduler").read_text()
+    assert log and "DeprecatedImportWarning" not in log
+
+
 def test_everything_listens_on_loopback_only(running):
     addresses = {
         connection.laddr.ip
