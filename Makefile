@@ -5,7 +5,7 @@ export UV_PYTHON_DOWNLOADS := never
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs doctor test test-all conformance lint format bench upstream docs clean
+.PHONY: help setup demo up down status logs doctor test test-all conformance lint format bench upstream docs site clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -62,7 +62,7 @@ conformance: setup ## whether use cases keep what they promise (SLUG=one for one
 lint: setup ## format, lint, types, layers
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
-	@MYPYPATH=dags .venv/bin/mypy ml feature_repo dags/orchestration
+	@MYPYPATH=dags:docs .venv/bin/mypy ml feature_repo dags/orchestration docs/generator
 	@PYTHONPATH=dags .venv/bin/lint-imports
 
 format: setup ## format and mend what can be mended
@@ -78,13 +78,17 @@ bench: setup ## ratios side by side in one run
 upstream: setup ## merge the platform's updates from FROM=upstream/main; removed use cases stay out
 	@.venv/bin/python -m ml.local.removal_commands $(or $(FROM),upstream/main)
 
-docs: setup ## pages of all models, columns and their lineage
+docs: setup ## dbt's pages: all models, columns and their lineage
 	@failed=0; for spec in $(wildcard ml/use_cases/*/spec.py); do \
 	  slug=$$(basename $$(dirname $$spec)); \
 	  if $(FLIGHTLINE) dbt $$slug --quiet docs generate --static; then \
 	    echo "$$slug  $${MLOPS_HOME:-.mlops}/dbt/$$slug/static_index.html"; \
 	  else failed=1; fi; \
 	done; exit $$failed
+
+site: setup ## this documentation as a site, with the reference from code
+	@.venv/bin/sphinx-build -q -W --keep-going -E -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 clean: ## stop everything, delete local state and the environment
 	@if [ -x $(FLIGHTLINE) ]; then $(FLIGHTLINE) down; fi
