@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -158,6 +158,8 @@ def text_of(value: object) -> str | None:
     >>> text_of(5.0), text_of("EWR"), text_of(None), text_of(float("nan"))
     ('5', 'EWR', None, None)
     """
+    import pandas as pd
+
     if pd.isna(value):  # type: ignore[call-overload]  # any scalar will do
         return None
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -167,12 +169,16 @@ def text_of(value: object) -> str | None:
 
 def as_text(values: pd.Series) -> NDArray[np.object_]:
     """A column of categories as text, None where unknown; shape (n,)."""
+    import pandas as pd
+
     codes, distinct = pd.factorize(values)
     texts = np.array([*map(text_of, distinct), None], dtype=object)
     return texts[codes]  # code -1, for unknown, is the last
 
 
 def _codes(values: pd.Series, categories: Sequence[str]) -> Floats:
+    import pandas as pd
+
     positions = {text: float(code) for code, text in enumerate(categories)}
     codes, distinct = pd.factorize(values)
     known = [positions.get(text_of(value) or "", np.nan) for value in distinct]

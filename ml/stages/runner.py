@@ -17,17 +17,6 @@ from ml.core.errors import ConfigError, TransientError
 from ml.core.ports import Platform
 from ml.core.prediction_source import Source
 from ml.settings import Settings, settings
-from ml.stages import (
-    ingest,
-    materialize,
-    promote,
-    quarantine,
-    rollback,
-    score,
-    training_set,
-    transform,
-    validate,
-)
 from ml.stages.meter import Meter
 
 RUN_LINK, VERSION_LINK = "MLflow run", "Model version"
@@ -108,12 +97,19 @@ def _delivery(arguments: Arguments) -> dict[str, Any]:
     return {"revision": revision, "accept_anomalies": arguments.accept_anomalies}
 
 
-def _ingest(platform: Platform, arguments: Arguments) -> ingest.IngestResult:
+# Each stage is imported where it runs: together they take seconds, and a task is one of them.
+
+
+def _ingest(platform: Platform, arguments: Arguments) -> Any:
+    from ml.stages import ingest
+
     delivery = _delivery(arguments) | {"replace": arguments.replace}
     return ingest.run(platform, **_partitions(platform, arguments), **delivery)
 
 
-def _replay(platform: Platform, arguments: Arguments) -> quarantine.ReplayResult:
+def _replay(platform: Platform, arguments: Arguments) -> Any:
+    from ml.stages import quarantine
+
     chosen = _partitions(platform, arguments) if arguments.first else {"partitions": None}
     rows = Path(arguments.rows) if arguments.rows else None
     return quarantine.replay(
@@ -122,6 +118,8 @@ def _replay(platform: Platform, arguments: Arguments) -> quarantine.ReplayResult
 
 
 def _transform(platform: Platform, arguments: Arguments) -> Any:
+    from ml.stages import transform
+
     if arguments.stale:
         return transform.run_stale(platform)
     return transform.run(platform, **_partitions(platform, arguments))
@@ -140,7 +138,9 @@ def _instant(text: str) -> datetime:
     return found.astimezone(UTC)
 
 
-def _score(platform: Platform, arguments: Arguments) -> score.ScoreResult:
+def _score(platform: Platform, arguments: Arguments) -> Any:
+    from ml.stages import score
+
     batch = (Source.SCORE.value, Source.REPLAY.value)
     if arguments.source not in batch:
         raise ConfigError(
@@ -153,9 +153,6 @@ def _score(platform: Platform, arguments: Arguments) -> score.ScoreResult:
 def _as_of(platform: Platform, arguments: Arguments) -> datetime:
     key = arguments.as_of
     return platform.spec.as_of(key) if key else platform.data_time()
-
-
-# The next two import what learns (scikit-learn, Optuna, LightGBM) only where it is needed: 1.3 s.
 
 
 def _train(platform: Platform, arguments: Arguments) -> Any:
@@ -177,9 +174,35 @@ def _reproduce(platform: Platform, arguments: Arguments) -> Any:
     return reproduce.run(platform, run_id=arguments.run_id)
 
 
-def _features(platform: Platform, arguments: Arguments) -> training_set.FeaturesResult:
+def _features(platform: Platform, arguments: Arguments) -> Any:
+    from ml.stages import training_set
+
     as_of = _as_of(platform, arguments)
     return training_set.run(platform, as_of=as_of, output=Path(arguments.output))
+
+
+def _materialize(platform: Platform, arguments: Arguments) -> Any:
+    from ml.stages import materialize
+
+    return materialize.run(platform, **_partitions(platform, arguments))
+
+
+def _validate(platform: Platform, arguments: Arguments) -> Any:
+    from ml.stages import validate
+
+    return validate.run(platform, version=arguments.version)
+
+
+def _promote(platform: Platform, arguments: Arguments) -> Any:
+    from ml.stages import promote
+
+    return promote.run(platform, version=arguments.version, as_champion=arguments.as_champion)
+
+
+def _rollback(platform: Platform, arguments: Arguments) -> Any:
+    from ml.stages import rollback
+
+    return rollback.run(platform, reason=arguments.reason, expect=arguments.expect)
 
 
 _STAGES: Mapping[str, Callable[[Platform, Arguments], Any]] = {
@@ -187,12 +210,12 @@ _STAGES: Mapping[str, Callable[[Platform, Arguments], Any]] = {
     "replay": _replay,
     "transform": _transform,
     "features": _features,
-    "materialize": lambda p, a: materialize.run(p, **_partitions(p, a)),
+    "materialize": _materialize,
     "train": _train,
     "reproduce": _reproduce,
-    "validate": lambda p, a: validate.run(p, version=a.version),
-    "promote": lambda p, a: promote.run(p, version=a.version, as_champion=a.as_champion),
-    "rollback": lambda p, a: rollback.run(p, reason=a.reason, expect=a.expect),
+    "validate": _validate,
+    "promote": _promote,
+    "rollback": _rollback,
     "score": _score,
 }
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import dataframely as dy
 import polars as pl
+
+if TYPE_CHECKING:  # it brings SQLAlchemy, and who only counts what is in quarantine needs neither
+    import dataframely as dy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,6 +76,30 @@ def test_the_commands_of_the_machine_import_no_heavy_library(arguments: list[str
     assert "Traceback" not in done.stderr
 
 
+LEARNING = ("lightgbm", "sklearn", "optuna", "matplotlib", "skops")
+PLATFORM = ("airflow", "mlflow", "feast", "dbt", "sqlalchemy", "boto3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needless"),
+    [
+        (["--help"], ("pydantic", "numpy", "psutil", "pandas", "polars", *PLATFORM, *LEARNING)),
+        (["list"], ("numpy", "pandas", "polars", "duckdb", *PLATFORM, *LEARNING)),
+        (["quarantine", "list", SLUG], ("dataframely", *PLATFORM, *LEARNING)),
+        (["predictions", SLUG], ("polars", "dataframely", *PLATFORM, *LEARNING)),
+        (["ingest", SLUG, "2013-01-01"], (*set(PLATFORM) - {"sqlalchemy"}, *LEARNING)),
+        (["transform", SLUG, "2013-01-01"], ("dataframely", *LEARNING)),
+    ],
+    ids=lambda found: found[0],
+)
+def test_a_command_imports_only_what_it_works_with(
+    arguments: list[str], needless: tuple[str, ...]
+) -> None:
+    """What makes a command slow to start is what it imports: no clock is needed to see it."""
+    done = in_new_process(RUN.format(arguments=arguments, heavy=needless))
+    assert "loaded: []" in done.stdout, done.stdout + done.stderr
+
+
 def test_the_doctor_answers_where_openmp_is_missing() -> None:
     """The loader does not find the library, and LightGBM does not either."""
     no_loader = "import ctypes\ndef CDLL(*_):\n    raise OSError('none')\nctypes.CDLL = CDLL\n"

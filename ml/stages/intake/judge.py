@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from types import new_class
+from typing import TYPE_CHECKING
 
-import dataframely as dy
 import polars as pl
 
 from ml.use_cases import load_module
 from ml.use_cases.contracts import Contract
+
+if TYPE_CHECKING:
+    import dataframely as dy
 
 KEY, ROW = "partition_key", "row_number"
 REJECTED, NULLED, STOPPED = "rejected", "nulled", "stopped"
@@ -120,6 +123,8 @@ def _numbered_schema(schema: type[dy.Schema], is_partitioned: bool) -> type[dy.S
 
     A range is judged in one go and must give what its partitions give one by one.
     """
+    import dataframely as dy
+
     columns: dict[str, dy.Column] = {ROW: dy.UInt32(nullable=False)}
     if is_partitioned:
         columns[KEY] = dy.String(primary_key=bool(schema.primary_key()), nullable=False)
