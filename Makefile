@@ -69,11 +69,8 @@ format: setup ## format and mend what can be mended
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-bench: setup ## ratios side by side in one run
-	@.venv/bin/python -m ml.local.bench
-	@.venv/bin/python -m ml.local.bench_data
-	@.venv/bin/python -m ml.local.bench_models
-	@.venv/bin/python -m ml.local.bench_use_cases
+bench: setup ## what everything costs, on one page (PARTS="start story" for some of it)
+	@.venv/bin/python -m ml.local.bench $(PARTS)
 
 upstream: setup ## merge the platform's updates from FROM=upstream/main; removed use cases stay out
 	@.venv/bin/python -m ml.local.removal_commands $(or $(FROM),upstream/main)

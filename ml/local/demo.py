@@ -36,7 +36,7 @@ _CALENDAR_JOBS = (Job.PARTITION, Job.RETRAIN)
 # Everything that the platform and its stages put into a home; what else is there is a person's.
 # Training sets lie in the lake now; homes that were made before have a folder of them.
 _OWN_ENTRIES = re.compile(
-    r"airflow|dbt|feast|lake|locks|logs|mlflow|training_sets|warehouse"
+    r"airflow|bench|dbt|feast|lake|locks|logs|mlflow|reports|training_sets|warehouse"
     r"|platform\.lock|(secrets|platform)\.json|\.(secrets|platform)\.json\.\d+"  # half-written
 )
 # The first start makes the one, the first stage the other: names like `logs` alone prove nothing.

@@ -133,7 +133,7 @@ def test_dags_and_command_line_give_the_same_digests(
     """Every stage of the story, by Airflow with a kill on the way and in one process without."""
     by_dag = _digests_by_dag(home)
     told = subprocess.run(
-        [sys.executable, "-m", "ml.local.bench", "--story", SLUG],
+        [sys.executable, "-m", "ml.local.bench.bare", SLUG],
         env={**os.environ, "MLOPS_HOME": str(tmp_path / "bare")},
         stdout=subprocess.PIPE,
         text=True,

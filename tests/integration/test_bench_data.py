@@ -11,7 +11,7 @@ import pytest
 from support import platform_at
 
 from ml.core.spec import UseCase
-from ml.local import bench_data
+from ml.local.bench import data
 from ml.stages.examples import read_events
 
 pytestmark = pytest.mark.xdist_group("chain")
@@ -24,7 +24,7 @@ def test_the_join_by_hand_gives_what_feast_gives(data_home: Any, spec: UseCase) 
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.register("events", events)
-        query = bench_data._asof_join(platform, exports)
+        query = data._asof_join(platform, exports)
         by_hand = connection.sql(query).df().set_index("flight_id").sort_index()
     feast = platform.features.historical(events, "decided_at").set_index("flight_id").sort_index()
     columns = list(platform.features.columns)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from trees import Tree, copy_repository
 
-from ml.local.bench_use_cases import clone
+from ml.local.bench.use_cases import clone
 from ml.local.slices import Slice
 from ml.use_cases import load_all
 

@@ -1,7 +1,6 @@
-"""What the data path costs: each figure beside the plain way to the same result, in one run.
+"""What the data path costs over the whole history of the demo's use case.
 
-Over the whole history of the demo's use case; run it with `make bench`. CPU seconds where other
-work on the machine would disturb the clock.
+CPU seconds where other work on the machine would disturb the clock.
 """
 
 from __future__ import annotations
@@ -9,39 +8,25 @@ from __future__ import annotations
 import io
 import sqlite3
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import duckdb
-from rich.table import Table
 
 from ml.adapters.connect import connect
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
-from ml.render import console
+from ml.local.bench.figures import Figure, cpu_seconds, ratio
 from ml.settings import Settings
 from ml.stages import ingest, materialize, transform
 from ml.stages.examples import read_events
 from ml.stages.meter import Meter
 from ml.use_cases import demo_slug
 
-_REPEATS = 3
-
-
-def _cpu(work: Callable[[], object]) -> float:
-    """Median CPU seconds of a few calls, after one that loads what is loaded once."""
-    work()
-    return median(_cpu_once(work) for _ in range(_REPEATS))
-
-
-def _cpu_once(work: Callable[[], object]) -> float:
-    begin = time.process_time()
-    work()
-    return time.process_time() - begin
+_CPU = "CPU s"
+_DAILY = {"ingest": ingest, "transform": transform, "materialize": materialize}
 
 
 def full_history(platform: Platform, partitions: Sequence[Partition]) -> tuple[float, float]:
@@ -52,17 +37,23 @@ def full_history(platform: Platform, partitions: Sequence[Partition]) -> tuple[f
     return meter.seconds, meter.peak_mib
 
 
-def late_over_early(platform: Platform, partitions: Sequence[Partition]) -> tuple[float, float]:
-    """CPU seconds of transforming one day, with 10 months before it and with one."""
+def late_over_early(platform: Platform, partitions: Sequence[Partition]) -> Iterator[Figure]:
+    """What a day costs with 10 months before it, over the same with one."""
     early, late = 40, len(partitions) - 12
-    seconds = []
+    costs = []
     for begin, end in ((0, early), (early, late)):
         for stage in (ingest, transform):
             stage.run(platform, partitions=partitions[begin:end])
-        day = [partitions[end]]
-        ingest.run(platform, partitions=day)
-        seconds.append(_cpu(lambda day=day: transform.run(platform, partitions=day)))  # type: ignore[misc]
-    return seconds[1], seconds[0]
+        costs.append(_day_costs(platform, partitions[end : end + 1]))
+    for stage_name, *pair in zip(_DAILY, costs[1], costs[0], strict=True):
+        yield ratio(f"{stage_name} of a day: late, early in the history", *pair, aim=1.2, unit=_CPU)
+
+
+def _day_costs(platform: Platform, day: Sequence[Partition]) -> list[float]:
+    return [
+        cpu_seconds(lambda stage=stage: stage.run(platform, partitions=day))  # type: ignore[misc]
+        for stage in _DAILY.values()
+    ]
 
 
 def training_set(
@@ -79,8 +70,8 @@ def training_set(
             return connection.sql(query).df()
 
     decided_at = platform.spec.decided_at
-    feast = _cpu(lambda: platform.features.historical(events, decided_at))
-    return feast, _cpu(by_hand), len(events)
+    feast = cpu_seconds(lambda: platform.features.historical(events, decided_at))
+    return feast, cpu_seconds(by_hand), len(events)
 
 
 def _asof_join(platform: Platform, exports: Path) -> str:
@@ -127,13 +118,13 @@ def online_write(work: Callable[[], object], store: Path) -> tuple[float, float,
     with sqlite3.connect(store) as connection:
         for table in _tables(connection):
             connection.execute(f'delete from "{table}"')  # our own file
-    feast = _cpu(work)
+    feast = cpu_seconds(work)
     with sqlite3.connect(store) as connection:
         tables = _dump(connection)
     rows = sum(len(values) for _, _, values in tables)
     with tempfile.TemporaryDirectory() as folder:
         numbers = iter(range(100))
-        bare = _cpu(lambda: _write(Path(folder) / f"{next(numbers)}.sqlite", tables))
+        bare = cpu_seconds(lambda: _write(Path(folder) / f"{next(numbers)}.sqlite", tables))
     return feast, bare, rows
 
 
@@ -148,10 +139,7 @@ _Dump = list[tuple[list[str], str, list[Any]]]
 def _dump(connection: sqlite3.Connection) -> _Dump:
     """For each table the statements that make it, its insert, and its rows."""
     found = []
-    names = [
-        row[0] for row in connection.execute("select name from sqlite_master where type='table'")
-    ]
-    for name in names:
+    for name in _tables(connection):
         query = "select sql from sqlite_master where tbl_name = ? and sql is not null"
         statements = [row[0] for row in connection.execute(query, (name,))]
         rows = connection.execute(f'select * from "{name}"').fetchall()  # our own file
@@ -169,41 +157,27 @@ def _write(path: Path, tables: _Dump) -> None:
                 connection.executemany(insert, rows)
 
 
-def main() -> None:
-    """Measure and print; never fails because of a figure."""
+def measure() -> Iterator[Figure]:
     slug = demo_slug()
-    table = Table("measure", "ours", "plain", "ratio", "aim", box=None)
-
-    def told(name: str, ours: float, plain: float, aim: float) -> None:
-        table.add_row(name, f"{ours:.2f} s", f"{plain:.2f} s", f"{ours / plain:.2f}", f"{aim}")
-
     with tempfile.TemporaryDirectory(prefix="flightline-bench-") as folder:
         homes = [Path(folder) / name for name in ("whole", "growing")]
         whole, growing = (connect(slug, Settings(home=home)) for home in homes)
         spec = whole.spec
         partitions = spec.partitions(spec.coverage.first, spec.coverage.last)
         seconds, peak_mib = full_history(whole, partitions)
-        exports, store = (
-            homes[0] / "lake" / "features",
-            homes[0] / "feast" / f"{slug}.online.sqlite",
-        )
-        feast, by_hand, events = training_set(whole, partitions, exports)
-        told(f"training set of {events:,} events: Feast, ASOF join (CPU)", feast, by_hand, 1.2)
-        newest = partitions[-1:]
+        name = f"ingest and transform of {len(partitions)} partitions"
+        yield Figure(name, seconds, "s", 60)
+        yield Figure(f"{name}, memory", peak_mib, "MiB", 2_048)
+        feast, by_hand, events = training_set(whole, partitions, homes[0] / "lake" / "features")
+        name = f"training set of {events:,} events: Feast, ASOF join"
+        yield ratio(name, feast, by_hand, aim=1.2, unit=_CPU)
+        newest, store = partitions[-1:], homes[0] / "feast" / f"{slug}.online.sqlite"
         materialize.run(whole, partitions=newest)
-        day = online_write(lambda: materialize.run(whole, partitions=newest), store)
-        told(f"online store, a day, {day[2]:,} values: materialize, SQLite (CPU)", *day[:2], 3)
-        month = online_write(lambda: _write_month(whole, partitions), store)
-        told(f"online store, 28 days, {month[2]:,} values: the same", *month[:2], 3)
-        late, early = late_over_early(growing, partitions)
-        told("transform of a day: late, early in the history (CPU)", late, early, 1.2)
-    out = console()
-    out.print(table)
-    out.print(
-        f"ingest and transform of {len(partitions)} partitions: [bold]{seconds:.1f} s[/] (aim 60), "
-        f"peak {peak_mib:,.0f} MiB (aim 2,048)"
-    )
-
-
-if __name__ == "__main__":
-    main()
+        for days, work in {
+            "a day": lambda: materialize.run(whole, partitions=newest),
+            "28 days": lambda: _write_month(whole, partitions),
+        }.items():
+            *pair, rows = online_write(work, store)
+            name = f"online store, {days}, {rows:,} values: materialize, SQLite"
+            yield ratio(name, *pair, aim=3, unit=_CPU)
+        yield from late_over_early(growing, partitions)

@@ -1,12 +1,10 @@
 """What a hundred use cases cost: Dag files, the dag-processor, dbt, and lines of each.
 
-Everything happens in a copy of the repository with a home of its own. Run it with `make bench`, or
-alone: python -m ml.local.bench_use_cases [--number 100].
+Everything happens in a copy of the repository with a home of its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -22,13 +20,13 @@ from pathlib import Path
 
 import psutil
 
+from ml.local.bench.figures import Figure, ratio
 from ml.local.removal import delete
 from ml.local.slices import Slice, present
-from ml.render import cell_table, console
 from ml.settings import REPOSITORY
-from ml.use_cases import load_all
+from ml.use_cases import demo_slug, load_all
 
-_AIMS = {"parse": 0.1, "share": 5.0, "dbt": 1.0, "lines": 400}
+_NUMBER = 100
 _MINUTE = 60.0
 _FOLDERS = ("ml", "dags", "dbt_project", "feature_repo", "infra")
 _CODE = {".py", ".sql", ".yml"}
@@ -163,13 +161,8 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
-def processor(copy: Copy, dags: int) -> tuple[float, float, dict[str, float]]:
-    """What the dag-processor takes.
-
-    Returns:
-        CPU seconds until all files were read once; its share of a core afterwards, in percent; and
-        seconds until a change is seen, by what has changed.
-    """
+def processor(copy: Copy, dags: int) -> Iterator[Figure]:
+    """What the dag-processor takes to read all, then for a minute, and until it sees a change."""
     with _dag_processor(copy) as process:
         while len(_parsed(copy)) < dags:
             if process.status() == psutil.STATUS_ZOMBIE:
@@ -177,9 +170,12 @@ def processor(copy: Copy, dags: int) -> tuple[float, float, dict[str, float]]:
             time.sleep(1)
         time.sleep(5)
         first = _cpu_seconds(process)
+        yield Figure("dag-processor, first, a file", first / dags, "CPU s")
         time.sleep(_MINUTE)
         share = 100 * (_cpu_seconds(process) - first) / _MINUTE
-        return first, share, _seen_after(copy)
+        yield Figure("dag-processor, then", share, "% of a core", 5)
+        for what, seconds in _seen_after(copy).items():
+            yield Figure(f"{what} is seen", seconds, "s")
 
 
 def _seen_after(copy: Copy) -> dict[str, float]:
@@ -217,39 +213,23 @@ def lines(found: Slice) -> int:
     return sum(len(file.read_text().splitlines()) for file in files if file.suffix in _CODE)
 
 
-def main() -> None:
-    """Measure and print; never fails because of a figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--number", type=int, default=100, help="how many use cases")
-    number, out = parser.parse_args().number, console()
+def measure() -> Iterator[Figure]:
     slugs = sorted(load_all()[0], key=lambda slug: lines(Slice(slug)))
-    if not slugs:
-        out.print("no use case is there that could be measured")
-        return
-    table = [(slug, lines(Slice(slug)), _AIMS["lines"]) for slug in slugs]
+    for slug in slugs:  # the demo's shows what is possible, the others how little is needed
+        aim = None if slug == demo_slug() else 400
+        yield Figure(f"lines of {slug}", lines(Slice(slug)), "lines", aim)
+    smallest = slugs[0]
     with tempfile.TemporaryDirectory(prefix="flightline-bench-") as folder:
         copy = copied(Path(folder))
-        for slug in set(present(copy.root)) - {slugs[0]}:
+        for slug in set(present(copy.root)) - {smallest}:
             for path in Slice(slug, copy.root).paths():
                 delete(path)
-        alone = dbt_seconds(copy, slugs[0])
-        for index in range(1, number):
-            clone(Slice(slugs[0], copy.root), f"case_{index:03d}")
-        among = dbt_seconds(copy, slugs[0])
+        alone = dbt_seconds(copy, smallest)
+        for index in range(1, _NUMBER):
+            clone(Slice(smallest, copy.root), f"case_{index:03d}")
+        among = dbt_seconds(copy, smallest)
+        # No more is no growth; a tenth is what two runs of the same differ by.
+        yield ratio(f"dbt parse: among {_NUMBER}, alone", among, alone, aim=1.1, unit="CPU s")
         dags, wall, cpu = parse_seconds(copy)
-        first, share, seen = processor(copy, dags)
-    out.print(cell_table(("lines of", "", "below"), table))
-    out.print(f"\n{number} use cases, {dags} Dag files")
-    out.print(
-        f"[bold]a Dag file's parse      {wall:6.3f} s[/]  (aim {_AIMS['parse']}; CPU {cpu:.3f} s)"
-    )
-    out.print(f"dag-processor, first    {first / dags:6.3f} CPU s a file, {first:.0f} s in all")
-    out.print(f"[bold]dag-processor, then     {share:6.1f} % of a core[/]  (aim {_AIMS['share']})")
-    for what, seconds in seen.items():
-        out.print(f"{what + ' is seen':<24}{seconds:6.1f} s")
-    out.print(f"dbt parse of one        {alone:6.2f} CPU s alone, {among:.2f} among {number}")
-    out.print(f"[bold]ratio                   {among / alone:6.2f}[/]  (aim {_AIMS['dbt']})")
-
-
-if __name__ == "__main__":
-    main()
+        yield Figure("parse of a Dag file", wall, "s", 0.1, f"{dags} files, {cpu:.3f} CPU s each")
+        yield from processor(copy, dags)

@@ -1,7 +1,6 @@
-"""What making, judging and using a model costs, beside LightGBM alone, in one run.
+"""What making, judging and using a model costs, beside LightGBM alone.
 
-On the demo's story: the second training, which has a champion to be compared with. Run it with
-`make bench`.
+On the demo's story: the second training, which has a champion to be compared with.
 """
 
 from __future__ import annotations
@@ -9,20 +8,19 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import lightgbm
-from rich.table import Table
 
 from ml.adapters.connect import connect
 from ml.core.errors import ConfigError
 from ml.core.ports import Platform
 from ml.core.prediction_source import Source
 from ml.core.trained_run import TrainedRun
-from ml.render import console
+from ml.local.bench.figures import REPEATS, Figure, ratio, wall_seconds
 from ml.settings import Settings
 from ml.stages import ingest, promote, score, train, transform, validate
 from ml.stages.examples import model_columns
@@ -30,14 +28,6 @@ from ml.stages.training.boosting import fit_boosted
 from ml.stages.training.material import Material
 from ml.stages.training_set import read_training_set
 from ml.use_cases import demo_slug
-
-_REPEATS = 3
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 class Timed:
@@ -70,9 +60,9 @@ def training(platform: Platform, material: Material) -> tuple[float, float]:
     plain = dict(fit_boosted(material).parameters)
     del plain["rounds"]  # found by early stopping, by both
     pairs = []
-    for _ in range(_REPEATS):
-        ours = _seconds(lambda: fit_boosted(material))
-        bare = _seconds(lambda: _bare(platform, material, plain))
+    for _ in range(REPEATS):
+        ours = wall_seconds(lambda: fit_boosted(material))
+        bare = wall_seconds(lambda: _bare(platform, material, plain))
         pairs.append((ours, bare))
     return median(ours for ours, _ in pairs), median(bare for _, bare in pairs)
 
@@ -93,10 +83,8 @@ def _bare(platform: Platform, material: Material, parameters: dict[str, Any]) ->
     booster.model_to_string()
 
 
-def main() -> None:
-    """Measure and print; never fails because of a figure."""
+def measure() -> Iterator[Figure]:
     slug = demo_slug()
-    table = Table("measure", "seconds", "aim", box=None)
     with tempfile.TemporaryDirectory(prefix="flightline-bench-") as folder:
         platform = connect(slug, Settings(home=Path(folder) / "home"))
         spec = platform.spec
@@ -114,28 +102,19 @@ def main() -> None:
         timed = Timed(platform.tracking)
         watched = dataclasses.replace(platform, tracking=timed)
         begin = time.perf_counter()
-        challenger = train.run(watched, as_of=spec.as_of(second))
+        challenger = train.run(watched, as_of=spec.as_of(second)).version
         whole = time.perf_counter() - begin
 
         examples = read_training_set(platform, spec.windows(spec.as_of(second)))
         fixed = without_search(platform, dict(spec.model.parameters))
         material = Material(fixed.spec, examples, tuple(model_columns(platform)))
-        ours, bare = training(fixed, material)
-        judged = _seconds(lambda: validate.run(platform, version=challenger.version))
+        yield ratio("LightGBM: ours, alone", *training(fixed, material), aim=1.3)
+        yield Figure("record a training in MLflow", timed.seconds, "s", 3)
+        judged = wall_seconds(lambda: validate.run(platform, version=challenger))
+        yield Figure(f"validate, {spec.gates.replicates:,} replicates", judged, "s", 10)
         score.run(platform, partitions=days[-1:], source=Source.SCORE)
-        scored = _seconds(lambda: score.run(platform, partitions=days[-1:], source=Source.SCORE))
-
-        table.add_row("record a training in MLflow", f"{timed.seconds:.2f}", "3")
-        replicates = spec.gates.replicates
-        table.add_row(f"validate, {replicates:,} replicates", f"{judged:.2f}", "10")
-        table.add_row("score a day, after imports", f"{scored:.2f}", "2")
-        table.add_row("train, all of it", f"{whole:.2f}", "")
-    out = console()
-    out.print(
-        f"LightGBM: ours {ours:.2f} s, alone {bare:.2f} s, [bold]{ours / bare:.2f}[/] (aim 1.3)"
-    )
-    out.print(table)
-
-
-if __name__ == "__main__":
-    main()
+        scored = wall_seconds(
+            lambda: score.run(platform, partitions=days[-1:], source=Source.SCORE)
+        )
+        yield Figure("score a day, after imports", scored, "s", 2)
+        yield Figure("train, all of it", whole, "s")
