@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ml.cli.base import MACHINE, app
+from ml.cli.base import MACHINE, Json, app
 
 
 @app.command(rich_help_panel=MACHINE)
@@ -30,8 +30,12 @@ def status(
     slug: Annotated[
         str, typer.Argument(help="Use case; default: only the platform.", metavar="SLUG")
     ] = "",
+    as_json: Json = False,
 ) -> None:
-    """What runs and where; with a use case, its data, versions, verdicts and predictions.
+    """What runs, what happened, which runs wait or failed, and what to do next.
+
+    With a use case also its data, versions, verdicts and predictions.
+    It answers while Airflow is down; the exit code is 0 then, too: --json says `is_up`.
 
     Example: flightline status SLUG
     """
@@ -39,11 +43,14 @@ def status(
 
     if slug:
         load_spec(slug)  # a typing error is told before anything else
-    from ml.local.commands import show_status, show_use_case
+    from ml.local import commands
 
-    show_status()
+    if as_json:
+        commands.print_status(slug)
+        return
+    commands.show_status()
     if slug:
-        show_use_case(slug)
+        commands.show_use_case(slug)
 
 
 @app.command(rich_help_panel=MACHINE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 from collections import deque
 from functools import partial
@@ -12,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ml.core.errors import ConfigError
-from ml.local import supervisor
+from ml.local import condition, supervisor
 from ml.local.doctor import Check, diagnose
 from ml.local.secrets import ENGINEER, load_secrets, secrets_file
 from ml.local.tracking import pages, with_server
@@ -21,9 +23,12 @@ from ml.settings import Settings, settings
 from ml.use_cases import available
 
 if TYPE_CHECKING:
+    from ml.local.airflow_db import Work
     from ml.stages.summary import Summary
 
 LINES_OF_ONE, LINES_OF_EACH = 40, 10
+ROWS_OF_EACH = 10
+_RUN_STATES = ("running", "queued", "failed", "success")
 
 
 def start() -> None:
@@ -39,18 +44,53 @@ def stop() -> None:
     console().print(f"stopped {stopped} processes" if stopped else "nothing was running")
 
 
+def print_status(slug: str) -> None:
+    """`flightline status --json`, with the use case if one is named."""
+    told = condition.look(settings()).to_plain()
+    if slug:
+        told["use_case"] = dataclasses.asdict(_summary(slug, with_server(settings())))
+    print(json.dumps(told, indent=2, default=str))
+
+
 def show_status() -> None:
-    """`flightline status`: each component, its process and its log."""
-    found = supervisor.status(settings())
+    """`flightline status`: each component, what happened, what the work is doing, what to do."""
+    found, out = condition.look(settings()), console()
     table = Table("component", "state", "process", "log", box=None)
-    for component in found.components:
+    for component in found.platform.components:
         state = colour("running" if component.is_up else "down")
         table.add_row(component.name, state, str(component.pid or ""), str(component.log))
-    console().print(table)
-    if found.is_up:
+    out.print(table)
+    if found.platform.is_up:
         show_addresses(settings())
-    elif len(found.down) < len(found.components):
-        console().print("some components are down: flightline up starts everything anew")
+    for line in found.happened:
+        out.print(line, markup=False, soft_wrap=True)
+    for component in found.platform.down:
+        if component.end and not component.end.is_killed:
+            out.print(f"the last lines of {component.log}:", markup=False, soft_wrap=True)
+            for line in last_lines(component.log, LINES_OF_EACH):
+                out.print(f"    {line}", markup=False, soft_wrap=True)
+    _show_work(found.work)
+    for step in found.next_steps:
+        out.print(f"next: {step}", markup=False, soft_wrap=True)
+
+
+def _show_work(work: Work) -> None:
+    """How many runs there are, and those that are not done or were repeated; of many, the first."""
+    if not work.runs:
+        return
+    out, by_state = console(), {state: work.runs_that_are(state) for state in _RUN_STATES}
+    counts = ", ".join(f"{len(runs)} {state}" for state, runs in by_state.items())
+    out.print(f"runs since then: {counts}; {len(work.repeated)} tasks repeated", markup=False)
+    table = Table("run", "partition or id", "state", "tasks", box=None)
+    for state, runs in by_state.items():
+        told = [run for run in runs if state != "success" or work.tasks_of(run)]
+        for run in told[:ROWS_OF_EACH]:
+            tasks = "\n".join(map(str, work.tasks_of(run)))
+            table.add_row(run.dag_id, run.partition_key or run.run_id, colour(state), tasks)
+        if len(told) > ROWS_OF_EACH:
+            table.add_row(f"… {len(told) - ROWS_OF_EACH} more", "", colour(state), "")
+    if table.row_count:
+        out.print(table)
 
 
 def show_addresses(where: Settings) -> None:

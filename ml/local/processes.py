@@ -2,6 +2,7 @@
 
 Every process that the supervisor starts carries the platform's home in its environment, and its
 children inherit it, so leftovers of a killed supervisor or scheduler are found as well.
+A shell waits for each component and notes when and how it ended; whoever started it is long gone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,16 @@ from ml.core.errors import FlightlineError
 
 HOME, COMPONENT, LEADER = "MLOPS_SUPERVISED", "MLOPS_COMPONENT", "MLOPS_COMPONENT_PID"
 
+# `exec` keeps the process id: only the leader's own id equals the one that it carries.
+_LEADER = f'{LEADER}=$$ exec "$@"'
+_WITNESS = f"""journal=$1; shift
+/bin/sh -c '{_LEADER}' sh "$@"
+status=$?
+printf '{{"at": "%s", "event": "end", "component": "%s", "status": %d}}\\n' \\
+  "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "${COMPONENT}" "$status" >> "$journal"
+exit "$status"
+"""
+
 # The scheduler goes first: its running tasks report to the api-server and to MLflow.
 STOP_ORDER = (("scheduler", "dag-processor"), ("api-server", "mlflow"))
 
@@ -32,7 +43,7 @@ class Supervised:
     """A live process of the platform.
 
     Attributes:
-        is_leader: started by the supervisor; otherwise a descendant of such a process.
+        is_leader: the component itself; otherwise a descendant of it, or the shell that waits.
     """
 
     process: psutil.Process
@@ -41,14 +52,25 @@ class Supervised:
 
 
 def start(
-    component: str, command: Sequence[str], *, home: Path, log: Path, env: Mapping[str, str]
+    component: str,
+    command: Sequence[str],
+    *,
+    home: Path,
+    log: Path,
+    journal: Path,
+    env: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
-    """Start a component in its own session, detached from this process and its terminal."""
-    # `exec` keeps the process id: only the leader's own id equals the one that it carries.
-    leader = ["/bin/sh", "-c", f'{LEADER}=$$ exec "$@"', "sh", *command]
+    """Start a component in its own session, detached from this process and its terminal.
+
+    Args:
+        journal: gets a line when the component has ended.
+
+    Returns:
+        The shell that waits for the component and ends with its exit status.
+    """
     with _fresh(log).open("wb") as output:
         child = subprocess.Popen(
-            leader,
+            ["/bin/sh", "-c", _WITNESS, "sh", str(journal), *command],
             env={**env, HOME: str(home), COMPONENT: component},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -124,9 +146,14 @@ def _kill_rest(home: Path, *, seconds: float = 10.0) -> None:
         time.sleep(0.05)
 
 
+def previous(log: Path) -> Path:
+    """Where the log of the start before lies."""
+    return log.with_suffix(".previous.log")
+
+
 def _fresh(log: Path) -> Path:
     """Move the log of the start before out of the way: it may explain why this one was needed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
-        log.rename(log.with_suffix(".previous.log"))
+        log.rename(previous(log))
     return log

@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml.core.errors import TransientError
-from ml.local import processes, readiness
+from ml.core.errors import ConfigError, TransientError
+from ml.local import airflow_db, journal, processes, readiness
+from ml.local.airflow_api import AirflowApi
 from ml.local.environment import platform_environment
 from ml.local.ports import LOOPBACK, Ports, check_free, keep_ports, kept_ports, load_ports
 from ml.local.secrets import cannot_write, load_secrets, write_airflow_passwords
@@ -32,11 +34,16 @@ LOCK_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class ComponentStatus:
-    """One component; `pid` is None when it is down, and `log` says why."""
+    """One component; `pid` is None when it is down, and `log` says why.
+
+    Attributes:
+        end: how it ended, if it was not stopped with the platform and somebody saw it.
+    """
 
     name: str
     pid: int | None
     log: Path
+    end: journal.Loss | None = None
 
     @property
     def is_up(self) -> bool:
@@ -63,8 +70,11 @@ class PlatformStatus:
 def status(settings: Settings) -> PlatformStatus:
     """Which components run, read from the processes themselves."""
     ports, live = kept_ports(settings), processes.leaders(settings.home)
+    ends = lives[-1].ends if (lives := journal.lives(settings)) else {}
     components = tuple(
-        ComponentStatus(name, live[name].pid if name in live else None, log_path(settings, name))
+        ComponentStatus(name, live[name].pid, log_path(settings, name))
+        if name in live
+        else ComponentStatus(name, None, log_path(settings, name), ends.get(name))
         for name in COMPONENTS
     )
     addresses = (ports.airflow_url, ports.mlflow_url) if ports else ("", "")
@@ -80,7 +90,8 @@ def up(
 ) -> PlatformStatus:
     """Start what is not running, wait until it works, and return where it listens.
 
-    Safe to repeat. Leftovers of an earlier start that did not end well are stopped first.
+    Safe to repeat. Leftovers of an earlier start that did not end well are stopped first, and what
+    was interrupted goes on; runs that failed while a component was down run again.
 
     Args:
         pools: use cases; each gets an Airflow pool of one slot, as its warehouse has one writer.
@@ -98,14 +109,17 @@ def up(
             return found
         _clean_up(settings, found, progress)
         started_at = time.time()
+        failed = _failed_while_down(settings, started_at)
         try:
             children = _start_all(settings, progress)
             readiness.wait(settings, children, started_at=started_at, progress=progress)
         except BaseException:  # also Ctrl-C: never leave half a platform behind
-            processes.stop_all(settings.home)
+            _stop(settings)
             raise
+        journal.record(settings, journal.READY)
         progress(f"up after {time.time() - started_at:.0f} s")
         _prepare_dags(settings, pools, progress, parsed_after=started_at)
+        _repeat(settings, failed, progress)
         return status(settings)
 
 
@@ -124,21 +138,49 @@ def down(settings: Settings, *, progress: Progress = print) -> int:
     A running task gets 20 seconds to end; Airflow runs it again after the next start.
     """
     with _locked(settings, progress):
-        return processes.stop_all(settings.home)
+        return _stop(settings)
+
+
+def _stop(settings: Settings, *, grace_seconds: float = 20.0) -> int:
+    if processes.leaders(settings.home):  # else it was not stopped now: it went down before
+        journal.record_stop(settings)
+    return processes.stop_all(settings.home, grace_seconds=grace_seconds)
 
 
 def _clean_up(settings: Settings, found: PlatformStatus, progress: Progress) -> None:
-    if any(component.is_up for component in found.components):
-        names = ", ".join(f"{component.name} (log: {component.log})" for component in found.down)
-        progress(f"down: {names}; starting everything anew")
-    if stopped := processes.stop_all(settings.home):
+    down = {component.name for component in found.down}
+    for component in found.down:
+        if component.end or len(down) < len(COMPONENTS):
+            how = component.end or "is down"
+            log = processes.previous(component.log)
+            progress(f"{component.name} {how} (log: {log}); starting everything anew")
+    # A task that cannot report its end would be waited for in vain.
+    if stopped := _stop(settings, grace_seconds=0 if "api-server" in down else 20):
         progress(f"stopped {stopped} processes of an earlier start")
+
+
+def _failed_while_down(settings: Settings, until: float) -> list[tuple[str, str]]:
+    if (first := journal.first_end(settings)) is None:
+        return []
+    return airflow_db.failed_between(settings, first, datetime.fromtimestamp(until, UTC))
+
+
+def _repeat(settings: Settings, runs: Sequence[tuple[str, str]], progress: Progress) -> None:
+    """Tasks try for a minute or so; if a component is away for longer, their runs fail for good."""
+    api = AirflowApi.connect(settings)
+    for dag_id, run_id in runs:
+        try:
+            api.clear_run(dag_id, run_id)
+            progress(f"{dag_id} {run_id} failed while a component was down: it runs again")
+        except ConfigError as error:  # the Dag may be gone
+            progress(f"{dag_id} {run_id} failed while a component was down: {error.seen}")
 
 
 def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.Popen[bytes]]:
     ports = load_ports(settings)
     check_free(settings, ports)
     keep_ports(settings, ports)
+    journal.record(settings, journal.START)
     secrets = load_secrets(settings)
     write_airflow_passwords(settings, secrets.passwords)
     settings.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
@@ -146,11 +188,13 @@ def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.P
 
     def start(name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
         log = log_path(settings, name)
-        return processes.start(name, command, home=settings.home, log=log, env=env)
+        kept = journal.journal_path(settings)
+        return processes.start(name, command, home=settings.home, log=log, journal=kept, env=env)
 
     children = {"mlflow": start("mlflow", _mlflow_command(settings, ports))}
     # First: daemons that start in an empty home make up their own secrets, and every task fails.
     _migrate(settings, start, progress)
+    airflow_db.hand_over(settings, at=datetime.fromtimestamp(time.time(), UTC))
     progress("starting Airflow and MLflow")
     airflow = {"scheduler": ("scheduler", "-s")}  # -s: its log server listens on all interfaces
     for name in ("api-server", "scheduler", "dag-processor"):

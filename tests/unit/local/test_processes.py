@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ml.local import processes
@@ -39,9 +40,14 @@ def home(tmp_path: Path):
 
 
 def start(home: Path, component: str, command: list[str]):
-    log = home / "logs" / f"{component}.log"
+    paths = {"log": home / "logs" / f"{component}.log", "journal": home / "logs" / "journal"}
     env = {**os.environ, "SPT_NOENV": "1"}
-    return processes.start(component, command, home=home, log=log, env=env)
+    return processes.start(component, command, home=home, **paths, env=env)
+
+
+def journal(home: Path) -> list[dict]:
+    path = home / "logs" / "journal"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def wait_for(home: Path, component: str, text: str, *, lines: int = 1) -> None:
@@ -53,19 +59,19 @@ def wait_for(home: Path, component: str, text: str, *, lines: int = 1) -> None:
 
 def test_children_that_rename_themselves_are_found(home):
     """Without SPT_NOENV a new title overwrites the environment that carries the marker."""
-    leader = start(home, "scheduler", [sys.executable, "-c", PARENT])
+    waiting = start(home, "scheduler", [sys.executable, "-c", PARENT])
     wait_for(home, "scheduler", "forked", lines=2)
     found = processes.supervised(home)
-    assert sorted(p.is_leader for p in found) == [False, True]
-    assert processes.leaders(home)["scheduler"].pid == leader.pid
+    assert sorted(p.is_leader for p in found) == [False, False, True]
+    assert processes.leaders(home)["scheduler"].ppid() == waiting.pid
 
 
 def test_orphans_of_a_killed_leader_are_stopped(home):
     """`kill -9` of the scheduler leaves its workers behind: they count as leftovers."""
-    leader = start(home, "scheduler", [sys.executable, "-c", PARENT])
+    waiting = start(home, "scheduler", [sys.executable, "-c", PARENT])
     wait_for(home, "scheduler", "forked", lines=2)
-    os.kill(leader.pid, signal.SIGKILL)
-    leader.wait()
+    processes.leaders(home)["scheduler"].kill()
+    assert waiting.wait() == 128 + signal.SIGKILL
     assert processes.leaders(home) == {}
     assert len(processes.supervised(home)) == 1
     assert processes.stop_all(home) == 1
@@ -84,11 +90,10 @@ def test_a_process_that_ignores_sigterm_is_killed(home):
 def test_another_home_is_left_alone(home, tmp_path_factory):
     """Two clones on one machine: each stops its own platform only."""
     other = tmp_path_factory.mktemp("other")
-    kept = start(other, "mlflow", SLEEP)
+    start(other, "mlflow", SLEEP)
     try:
         start(home, "mlflow", SLEEP)
         processes.stop_all(home)
-        assert psutil.Process(kept.pid).is_running()
         assert list(processes.leaders(other)) == ["mlflow"]
     finally:
         processes.stop_all(other)
@@ -119,3 +124,30 @@ def test_the_log_of_the_start_before_is_kept(home):
         start(home, "mlflow", [sys.executable, "-c", f"print('{word}')"]).wait()
     assert (home / "logs" / "mlflow.previous.log").read_text() == "first\n"
     assert (home / "logs" / "mlflow.log").read_text() == "second\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("raise SystemExit(3)", 3), ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137)],
+)
+def test_how_a_component_ended_is_noted(home, code, status):
+    """By whom else: the command that started it has ended long before."""
+    assert start(home, "mlflow", [sys.executable, "-c", code]).wait() == status
+    [line] = journal(home)
+    assert (line["component"], line["status"]) == ("mlflow", status)
+    noted_at = datetime.fromisoformat(line["at"]).timestamp()
+    assert 0 <= time.time() - noted_at < 20
+
+
+def test_what_goes_down_all_at_once_leaves_no_note(home):
+    """As a power cut does: whoever could have written is gone as well."""
+    start(home, "mlflow", SLEEP)
+    while not processes.leaders(home):
+        time.sleep(0.02)
+    everything = [found.process for found in processes.supervised(home)]
+    for process in everything:
+        process.suspend()
+    for process in everything:
+        process.kill()
+    assert processes.supervised(home) == []
+    assert journal(home) == []

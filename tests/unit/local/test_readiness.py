@@ -22,7 +22,8 @@ def test_a_component_that_ends_is_reported_at_once(scratch):
     log = scratch.logs / "mlflow.log"
     command = ["/bin/sh", "-c", "echo out of cheese; exit 3"]
     scratch.home.mkdir()
-    child = processes.start("mlflow", command, home=scratch.home, log=log, env=os.environ)
+    paths = {"home": scratch.home, "log": log, "journal": scratch.logs / "platform.jsonl"}
+    child = processes.start("mlflow", command, **paths, env=os.environ)
     child.wait()
     with pytest.raises(FlightlineError, match="mlflow ended") as error:
         readiness.wait(scratch, {"mlflow": child}, started_at=0.0, progress=print)

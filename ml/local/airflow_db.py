@@ -1,0 +1,173 @@
+"""Airflow's database without Airflow: what its work is doing, also while nothing answers.
+
+It is read as it lies on the disk. What is written, once before each start, is what the new
+scheduler would find out by waiting.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml.core.errors import TransientError
+
+if TYPE_CHECKING:
+    from ml.settings import Settings
+
+WAITING = frozenset({"queued", "scheduled"})
+
+_RUNS = """
+select r.dag_id, r.run_id, r.partition_key, r.state, coalesce(r.start_date, r.queued_at),
+  d.is_paused
+from dag_run r left join dag d on d.dag_id = r.dag_id
+where r.state in ('running', 'queued') or (r.state in ('success', 'failed') and r.end_date >= ?)
+order by coalesce(r.start_date, r.queued_at)
+"""
+_TASKS = """
+select dag_id, run_id, task_id, state, try_number, coalesce(start_date, queued_dttm, scheduled_dttm)
+from task_instance
+where state in ('running', 'queued', 'scheduled', 'up_for_retry', 'restarting')
+   or (state = 'failed' and end_date >= ?1) or (try_number > 1 and start_date >= ?1)
+order by 6
+"""
+
+
+@dataclass(frozen=True)
+class WorkRun:
+    """A run of a Dag; `since` is when it started, or was asked for."""
+
+    dag_id: str
+    run_id: str
+    partition_key: str | None
+    state: str
+    since: datetime | None
+    is_dag_paused: bool
+
+
+@dataclass(frozen=True)
+class WorkTask:
+    """A task that runs, waits, failed or was repeated."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    state: str
+    try_number: int
+    since: datetime | None
+
+    def __str__(self) -> str:
+        since = f" since {self.since:%H:%M:%S} UTC" if self.since else ""
+        return f"{self.task_id} {self.state}, try {self.try_number}{since}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Runs and tasks that go on, and those that ended since a time.
+
+    Attributes:
+        tasks: the running and waiting ones, the failed and the repeated ones.
+    """
+
+    runs: tuple[WorkRun, ...] = ()
+    tasks: tuple[WorkTask, ...] = ()
+
+    def runs_that_are(self, state: str) -> list[WorkRun]:
+        return [run for run in self.runs if run.state == state]
+
+    def tasks_of(self, run: WorkRun) -> list[WorkTask]:
+        return [
+            task for task in self.tasks if (task.dag_id, task.run_id) == (run.dag_id, run.run_id)
+        ]
+
+    @property
+    def repeated(self) -> list[WorkTask]:
+        return [task for task in self.tasks if task.try_number > 1]
+
+    @property
+    def waiting_since(self) -> datetime | None:
+        """Since when tasks wait although none runs; None if none waits, or one runs."""
+        waits = [task.since for task in self.tasks if task.state in WAITING and task.since]
+        is_busy = any(task.state == "running" for task in self.tasks)
+        return None if is_busy else min(waits, default=None)
+
+
+def look(settings: Settings, *, since: datetime) -> Work:
+    """What goes on now, and what ended since then.
+
+    Raises:
+        TransientError: if the file cannot be read.
+    """
+    if not _path(settings).exists():
+        return Work()
+    with _opened(settings, "ro") as database:
+        runs = database.execute(_RUNS, (_stored(since),)).fetchall()
+        tasks = database.execute(_TASKS, (_stored(since),)).fetchall()
+    return Work(
+        tuple(WorkRun(*row[:4], _read(row[4]), bool(row[5])) for row in runs),
+        tuple(WorkTask(*row[:5], _read(row[5])) for row in tasks),
+    )
+
+
+def failed_between(settings: Settings, first: datetime, last: datetime) -> list[tuple[str, str]]:
+    """Dag and run ids of the runs that failed in that time."""
+    if not _path(settings).exists():
+        return []
+    query = (
+        "select dag_id, run_id from dag_run where state = 'failed' and end_date between ? and ?"
+        " order by end_date"
+    )
+    with _opened(settings, "ro") as database:
+        found = database.execute(query, (_stored(first), _stored(last))).fetchall()
+    return [(dag_id, run_id) for dag_id, run_id in found]
+
+
+def hand_over(settings: Settings, *, at: datetime) -> None:
+    """Prepare interrupted work for the next scheduler; only while no process of the home lives.
+
+    A new scheduler takes over the tasks of a dead one when that has been silent for 30 s, which it
+    checks every 30 s: here it is known to be dead. And the time-out of an interrupted run counts
+    from this start on, or a run that was interrupted overnight would fail instead of going on.
+    """
+    if not _path(settings).exists():
+        return
+    with _opened(settings, "rw") as database, database:
+        database.execute(
+            "update job set state = 'failed', end_date = ?"
+            " where job_type = 'SchedulerJob' and state = 'running'",
+            (_stored(at),),
+        )
+        database.execute(
+            "update dag_run set start_date = ? where state = 'running'", (_stored(at),)
+        )
+
+
+@contextmanager
+def _opened(settings: Settings, mode: str) -> Iterator[sqlite3.Connection]:
+    address = f"{_path(settings).as_uri()}?mode={mode}"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=2)) as database:
+            yield database
+    except sqlite3.Error as error:
+        raise TransientError(
+            f"{_path(settings)} cannot be read: {error}",
+            expected="the database of this platform's Airflow",
+            repair="try again; if it is damaged, restore a backup of the home",
+        ) from error
+
+
+def _path(settings: Settings) -> Path:
+    return settings.airflow_home / "airflow.db"
+
+
+def _stored(at: datetime) -> str:
+    """As SQLAlchemy writes it: in UTC, without saying so."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _read(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
