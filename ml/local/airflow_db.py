@@ -108,8 +108,14 @@ def look(settings: Settings, *, since: datetime) -> Work:
         runs = database.execute(_RUNS, (_stored(since),)).fetchall()
         tasks = database.execute(_TASKS, (_stored(since),)).fetchall()
     return Work(
-        tuple(WorkRun(*row[:4], _read(row[4]), bool(row[5])) for row in runs),
-        tuple(WorkTask(*row[:5], _read(row[5])) for row in tasks),
+        tuple(
+            WorkRun(dag_id, run_id, key, state, _read(since), bool(is_paused))
+            for dag_id, run_id, key, state, since, is_paused in runs
+        ),
+        tuple(
+            WorkTask(dag_id, run_id, task_id, state, number, _read(since))
+            for dag_id, run_id, task_id, state, number, since in tasks
+        ),
     )
 
 

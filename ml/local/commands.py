@@ -80,7 +80,7 @@ def _show_work(work: Work) -> None:
         return
     out, by_state = console(), {state: work.runs_that_are(state) for state in _RUN_STATES}
     counts = ", ".join(f"{len(runs)} {state}" for state, runs in by_state.items())
-    out.print(f"runs since then: {counts}; {len(work.repeated)} tasks repeated", markup=False)
+    out.print(f"runs since then: {counts}; tasks repeated: {len(work.repeated)}", markup=False)
     table = Table("run", "partition or id", "state", "tasks", box=None)
     for state, runs in by_state.items():
         told = [run for run in runs if state != "success" or work.tasks_of(run)]
