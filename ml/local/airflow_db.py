@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ml.settings import Settings
 
 WAITING = frozenset({"queued", "scheduled"})
+STUCK_SECONDS = 120.0
 
 _RUNS = """
 select r.dag_id, r.run_id, r.partition_key, r.state, coalesce(r.start_date, r.queued_at),
@@ -88,12 +89,18 @@ class Work:
     def repeated(self) -> list[WorkTask]:
         return [task for task in self.tasks if task.try_number > 1]
 
-    @property
-    def waiting_since(self) -> datetime | None:
-        """Since when tasks wait although none runs; None if none waits, or one runs."""
-        waits = [task.since for task in self.tasks if task.state in WAITING and task.since]
-        is_busy = any(task.state == "running" for task in self.tasks)
-        return None if is_busy else min(waits, default=None)
+    def stuck_since(self, now: datetime) -> datetime | None:
+        """Since when tasks wait though none runs; None while that may be right.
+
+        A worker that is killed while it waits for work takes the lock of the workers' queue with
+        it: no other gets a task any more, and everything looks healthy.
+        """
+        if any(task.state == "running" for task in self.tasks):
+            return None
+        paused = {run.dag_id for run in self.runs if run.is_dag_paused}  # there, waiting is right
+        waits = [t.since for t in self.tasks if t.state in WAITING and t.dag_id not in paused]
+        since = min(filter(None, waits), default=now)
+        return since if now - since > timedelta(seconds=STUCK_SECONDS) else None
 
 
 def look(settings: Settings, *, since: datetime) -> Work:

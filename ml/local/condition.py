@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,6 @@ from ml.local.supervisor import ComponentStatus, PlatformStatus
 
 if TYPE_CHECKING:
     from ml.settings import Settings
-
-# Longer than any task waits for a worker while none runs; a retry's delay is another state.
-_STUCK_AFTER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -134,6 +131,5 @@ def _next_steps(
             )
     if paused := sorted({r.dag_id for r in work.runs_that_are("queued") if r.is_dag_paused}):
         yield f"switch on in Airflow, or their runs wait for ever: {', '.join(paused)}"
-    since = work.waiting_since
-    if platform.is_up and since and time.time() - since.timestamp() > _STUCK_AFTER.total_seconds():
-        yield (f"tasks wait since {when(since)} and none runs: flightline down, then flightline up")
+    if platform.is_up and (since := work.stuck_since(datetime.fromtimestamp(time.time(), UTC))):
+        yield f"flightline up: tasks wait since {when(since)} and none runs, so it starts anew"

@@ -103,7 +103,7 @@ def up(
     """
     with _locked(settings, progress):
         found = status(settings)
-        if found.is_up:
+        if found.is_up and not _is_stuck(settings, progress):
             progress("already up")
             _prepare_dags(settings, pools, progress)
             return found
@@ -154,9 +154,17 @@ def _clean_up(settings: Settings, found: PlatformStatus, progress: Progress) -> 
             how = component.end or "is down"
             log = processes.previous(component.log)
             progress(f"{component.name} {how} (log: {log}); starting everything anew")
-    # A task that cannot report its end would be waited for in vain.
-    if stopped := _stop(settings, grace_seconds=0 if "api-server" in down else 20):
+    # Tasks that cannot report their end would be waited for in vain, as would workers that hang.
+    if stopped := _stop(settings, grace_seconds=0 if "api-server" in down or not down else 20):
         progress(f"stopped {stopped} processes of an earlier start")
+
+
+def _is_stuck(settings: Settings, progress: Progress) -> bool:
+    """Whether no task can start any more although every component runs."""
+    now = datetime.fromtimestamp(time.time(), UTC)
+    if since := airflow_db.look(settings, since=now).stuck_since(now):
+        progress(f"tasks wait since {since:%H:%M:%S} UTC and none runs: starting everything anew")
+    return since is not None
 
 
 def _failed_while_down(settings: Settings, until: float) -> list[tuple[str, str]]:
