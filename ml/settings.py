@@ -18,11 +18,16 @@ from ml.core.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _PORT = "a port number, 0 to 65535"
+_DAYS = "a number of days, at least 1"
 _EXPECTED = {  # in words, where the library's message would show a pattern
     "duckdb_memory_limit": "a size such as 2GB or 512MiB",
     "duckdb_threads": "a whole number, at least 1",
     "airflow_port": _PORT,
     "mlflow_port": _PORT,
+    "keep_logs_days": _DAYS,
+    "keep_airflow_days": _DAYS,
+    "keep_runs_days": _DAYS,
+    "keep_quarantine_days": _DAYS,
 }
 
 
@@ -36,6 +41,9 @@ class Settings(BaseSettings):
             command line sets it to the server of this home's platform while that is up.
         duckdb_memory_limit, duckdb_threads: caps for each DuckDB connection.
         airflow_port, mlflow_port: 0 means: choose a free one and keep it.
+        keep_logs_days, keep_airflow_days, keep_runs_days, keep_quarantine_days: how old must be
+            what `flightline gc` deletes: logs of components and dbt, Airflow's history and logs,
+            MLflow runs without a version, quarantined rows.
     """
 
     model_config = SettingsConfigDict(
@@ -49,6 +57,10 @@ class Settings(BaseSettings):
     duckdb_threads: int = Field(default=2, ge=1)
     airflow_port: int = Field(default=0, ge=0, le=65_535)
     mlflow_port: int = Field(default=0, ge=0, le=65_535)
+    keep_logs_days: int = Field(default=30, ge=1)
+    keep_airflow_days: int = Field(default=90, ge=1)
+    keep_runs_days: int = Field(default=180, ge=1)
+    keep_quarantine_days: int = Field(default=180, ge=1)
 
     @field_validator("home")
     @classmethod

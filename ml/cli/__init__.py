@@ -18,6 +18,7 @@ from ml.cli import data  # noqa: F401
 from ml.cli import jobs  # noqa: F401
 from ml.cli import use_cases  # noqa: F401
 from ml.cli import machine  # noqa: F401
+from ml.cli import upkeep  # noqa: F401
 # isort: on
 
 

@@ -33,7 +33,7 @@ def remove(slugs: Sequence[str], *, with_data: bool, with_models: bool, yes: boo
         return
     for one in planned:
         _show(one)
-    if _agreed("delete this", yes=yes):
+    if agreed("delete this", yes=yes):
         removal.carry_out(planned, where)
         names = " ".join(one.slug for one in planned)
         _say(f"removed {names}; kept out of updates by {removal.RECORD}")
@@ -77,7 +77,7 @@ def _say(line: str) -> None:
     console().print(line, markup=False, soft_wrap=True)
 
 
-def _agreed(question: str, *, yes: bool) -> bool:
+def agreed(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
@@ -104,7 +104,7 @@ def remove_again(*, yes: bool, root: Path = REPOSITORY) -> list[str]:
     if there:
         _say(f"{_files(len(there))} of removed use cases came back:")
         _list(there)
-    if there and not _agreed("delete them again", yes=yes):
+    if there and not agreed("delete them again", yes=yes):
         return []
     deleted = removal.remove_again(found)
     _say(f"deleted {_files(len(deleted))} again" if deleted else "nothing came back")

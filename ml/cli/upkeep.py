@@ -1,0 +1,34 @@
+"""Commands that keep a home fit for years: what may go, and copies of all of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ml.cli.base import MACHINE, app
+
+
+@app.command(rich_help_panel=MACHINE)
+def gc(
+    partitions_before: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also partitions of a use case before this key; may be repeated.",
+            metavar="SLUG=KEY",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete what is old and needed by nothing: lists it, and asks.
+
+    Logs, Airflow's history, MLflow runs without a version, their training
+    sets, quarantined rows, unfinished files. How old it must be: MLOPS_KEEP_…
+    What a release, a version or its reproduction needs always stays.
+
+    Example: flightline gc --dry-run
+    """
+    from ml.local.gc import command
+
+    command(partitions_before or [], dry_run=dry_run, yes=yes)

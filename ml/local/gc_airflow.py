@@ -1,0 +1,77 @@
+"""Rows of Airflow's database that are old: deleted by Airflow's own command."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ml.core.errors import TransientError
+from ml.local.environment import platform_environment
+from ml.local.gc_items import DAY_SECONDS, Item, Waste
+from ml.local.ports import load_ports
+from ml.local.secrets import load_secrets
+from ml.local.supervisor import SCRIPTS
+
+if TYPE_CHECKING:
+    from ml.settings import Settings
+
+# Not `dag`: a Dag that was not parsed for long may be one whose platform was down for long.
+_TABLES = "asset_event,callback,dag_run,dag_version,import_error,job,log,partitioned_asset_key_log"
+_TABLES += ",revoked_token,task_instance,task_instance_history,task_reschedule,xcom"
+_BATCH_ROWS = 500  # a transaction of a few hundredths of a second: the scheduler writes in between
+# Airflow keeps the newest run of each Dag that nobody started by hand: schedules go on from it.
+_OLD_ROWS = """
+select 'dag_run ' || id, start_date from dag_run where start_date < :before and id not in (
+    select id from (
+        select id, row_number() over (partition by dag_id order by start_date desc) as place
+        from dag_run where run_type <> 'manual'
+    ) where place = 1)
+union all
+select 'task_instance ' || id, start_date from task_instance where start_date < :before
+union all
+select 'log ' || id, dttm from log where dttm < :before
+union all
+select 'job ' || id, latest_heartbeat from job where latest_heartbeat < :before
+"""
+_UNFINISHED = """
+select min(start_date) from dag_run where state not in ('success', 'failed')"""
+
+
+def history(where: Settings, now: float) -> Waste:
+    """Runs, tasks and log rows that are old; older than whatever is still unfinished."""
+    days = where.keep_airflow_days
+    before = datetime.fromtimestamp(now - days * DAY_SECONDS, UTC).replace(tzinfo=None)
+    database = where.airflow_home / "airflow.db"
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30)) as opened:
+        [(unfinished,)] = opened.execute(_UNFINISHED)
+        if unfinished:
+            before = min(before, datetime.fromisoformat(unfinished))
+        found = opened.execute(_OLD_ROWS, {"before": before.isoformat(" ", "microseconds")})
+        items = tuple(Item(name, 0, _seconds(time)) for name, time in found)
+    rule = f"older than {days} days and than any run that is not finished"
+    return Waste("Airflow history (rows)", rule, items, lambda _: _clean(where, before))
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def _clean(where: Settings, before: datetime) -> None:
+    command = [str(SCRIPTS / "airflow"), "db", "clean", "--yes", "--skip-archive"]
+    command += ["--clean-before-timestamp", f"{before.isoformat()}+00:00", "--tables", _TABLES]
+    command += ["--batch-size", str(_BATCH_ROWS), "--error-on-cleanup-failure"]
+    ports = load_ports(where)
+    env = platform_environment(where, load_secrets(where), ports, inherited=os.environ)
+    done = subprocess.run(
+        command, check=False, env=env, cwd=where.home, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise TransientError(
+            "airflow db clean failed: " + " | ".join(done.stderr.strip().splitlines()[-3:]),
+            expected="Airflow's database, not locked for longer than 30 s",
+            repair="run this again; if it fails again, with the platform down: flightline down",
+        )

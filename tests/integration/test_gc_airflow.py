@@ -1,0 +1,98 @@
+"""Airflow's history grows old: its own command deletes it, and the schedule goes on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from ml.core.errors import TransientError
+from ml.local import gc_airflow
+from ml.local.environment import platform_environment
+from ml.local.ports import keep_ports, load_ports
+from ml.local.secrets import load_secrets
+from ml.local.supervisor import SCRIPTS
+from ml.settings import Settings
+
+pytestmark = pytest.mark.slow
+NOW = datetime(2014, 1, 1, tzinfo=UTC).timestamp()
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home with Airflow's real tables; a dozen CPU seconds with the deletion."""
+    found = Settings(home=tmp_path_factory.mktemp("airflow") / "home")
+    found.airflow_home.mkdir(parents=True)
+    keep_ports(found, load_ports(found))
+    ports, secrets = load_ports(found), load_secrets(found)
+    env = platform_environment(found, secrets, ports, inherited=os.environ)
+    subprocess.run([SCRIPTS / "airflow", "db", "migrate"], env=env, check=True, capture_output=True)
+    return found
+
+
+def add(where: Settings, dag: str, day: str, *, state: str, kind: str = "scheduled") -> None:
+    """A run with a task and an audit row."""
+    with closing(sqlite3.connect(where.airflow_home / "airflow.db")) as database, database:
+        time, run = f"{day} 00:00:00.000000", f"{kind}__{day}"
+        database.execute(
+            "insert into dag_run (dag_id, run_id, run_type, state, start_date, run_after,"
+            " clear_number, span_status) values (?, ?, ?, ?, ?, ?, 0, 'ended')",
+            (dag, run, kind, state, time, time),
+        )
+        database.execute(
+            "insert into task_instance (id, task_id, dag_id, run_id, map_index, start_date,"
+            " try_number, max_tries, pool, pool_slots, span_status, state)"
+            " values (?, 'ingest', ?, ?, -1, ?, 1, 1, 'default_pool', 1, 'ended', ?)",
+            (uuid4().hex, dag, run, time, state),
+        )
+        database.execute("insert into log (dttm, event, dag_id) values (?, 'x', ?)", (time, dag))
+
+
+def days(where: Settings, table: str) -> list[str]:
+    with closing(sqlite3.connect(where.airflow_home / "airflow.db")) as database:
+        column = "dttm" if table == "log" else "start_date"
+        mine = "where event = 'x'" if table == "log" else ""
+        rows = database.execute(f"select {column} from {table} {mine} order by 1")
+        return [text[:10] for (text,) in rows]
+
+
+def test_old_history_goes_and_the_newest_scheduled_run_stays(where: Settings) -> None:
+    for day in ("2013-01-01", "2013-02-01", "2013-12-01"):
+        add(where, "toy_daily", day, state="success")
+    add(where, "toy_retrain", "2013-01-05", state="failed", kind="manual")
+    add(where, "toy_weekly", "2013-01-07", state="success")
+    found = gc_airflow.history(where, NOW)
+    assert len(found.items) == 3 + 4 + 4, "runs, tasks, audit rows"
+    found.delete(found.items)
+    assert days(where, "dag_run") == ["2013-01-07", "2013-12-01"]
+    assert days(where, "task_instance") == days(where, "log") == ["2013-12-01"]
+    assert gc_airflow.history(where, NOW).items == (), "a second time there is nothing left"
+    with closing(sqlite3.connect(where.airflow_home / "airflow.db")) as database:
+        copies = "select name from sqlite_master where name like '_airflow_deleted%'"
+        assert database.execute(copies).fetchall() == []
+
+
+def test_nothing_as_old_as_an_unfinished_run_goes(where: Settings) -> None:
+    """It may wait for a person for months, and what came after it belongs to its story."""
+    add(where, "toy_history", "2013-03-01", state="success", kind="manual")
+    add(where, "toy_history", "2013-03-10", state="running", kind="manual")
+    add(where, "toy_history", "2013-03-20", state="success", kind="manual")
+    items = gc_airflow.history(where, NOW).items
+    assert {datetime.fromtimestamp(item.time, UTC).day for item in items} == {1}
+
+
+def test_a_failed_deletion_is_told(where: Settings, tmp_path: Path) -> None:
+    found = gc_airflow.history(where, NOW)
+    (where.airflow_home / "airflow.db").rename(tmp_path / "aside.db")
+    try:
+        with pytest.raises(TransientError, match="airflow db clean failed"):
+            found.delete(found.items)
+    finally:
+        (where.airflow_home / "airflow.db").unlink(missing_ok=True)
+        (tmp_path / "aside.db").rename(where.airflow_home / "airflow.db")
