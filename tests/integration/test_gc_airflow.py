@@ -89,10 +89,11 @@ def test_nothing_as_old_as_an_unfinished_run_goes(where: Settings) -> None:
 
 def test_a_failed_deletion_is_told(where: Settings, tmp_path: Path) -> None:
     found = gc_airflow.history(where, NOW)
-    (where.airflow_home / "airflow.db").rename(tmp_path / "aside.db")
+    database = where.airflow_home / "airflow.db"
+    database.rename(tmp_path / "aside.db")
+    database.write_text("no database")
     try:
         with pytest.raises(TransientError, match="airflow db clean failed"):
             found.delete(found.items)
     finally:
-        (where.airflow_home / "airflow.db").unlink(missing_ok=True)
-        (tmp_path / "aside.db").rename(where.airflow_home / "airflow.db")
+        (tmp_path / "aside.db").rename(database)
