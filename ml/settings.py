@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ml.core.errors import ConfigError
@@ -28,7 +28,9 @@ _EXPECTED = {  # in words, where the library's message would show a pattern
     "keep_airflow_days": _DAYS,
     "keep_runs_days": _DAYS,
     "keep_quarantine_days": _DAYS,
+    "notify_timeout_s": "seconds, more than 0 and at most 30",
 }
+_SECRET = {"notify_webhook"}  # whoever knows such an address may write to it
 
 
 class Settings(BaseSettings):
@@ -44,6 +46,10 @@ class Settings(BaseSettings):
         keep_logs_days, keep_airflow_days, keep_runs_days, keep_quarantine_days: how old must be
             what `flightline gc` deletes: logs of components and dbt, Airflow's history and logs,
             MLflow runs without a version, quarantined rows.
+        notify_webhook: gets each alert as JSON; Slack and its kin understand it. A secret.
+        notify_timeout_s: how long a webhook may keep a failed task waiting.
+        notify_runbooks: address of the folder with the runbooks, for links in alerts; default:
+            their paths in the repository.
     """
 
     model_config = SettingsConfigDict(
@@ -61,6 +67,9 @@ class Settings(BaseSettings):
     keep_airflow_days: int = Field(default=90, ge=1)
     keep_runs_days: int = Field(default=180, ge=1)
     keep_quarantine_days: int = Field(default=180, ge=1)
+    notify_webhook: SecretStr | None = None
+    notify_timeout_s: float = Field(default=3.0, gt=0, le=30)
+    notify_runbooks: str | None = None
 
     @field_validator("home")
     @classmethod
@@ -84,6 +93,14 @@ class Settings(BaseSettings):
         if uri is not None and not _is_tracking_address(uri):
             raise ValueError("http(s)://host[:port] or sqlite:///path")
         return uri
+
+    @field_validator("notify_webhook", "notify_runbooks")
+    @classmethod
+    def _web_address(cls, given: SecretStr | str | None) -> SecretStr | str | None:
+        address = given.get_secret_value() if isinstance(given, SecretStr) else given
+        if address is not None and not _is_web_address(address):
+            raise ValueError("http(s)://host[:port]/path")
+        return given
 
     @field_validator("mlflow_port")
     @classmethod
@@ -120,19 +137,28 @@ class Settings(BaseSettings):
     def logs(self) -> Path:
         return self.home / "logs"
 
+    @property
+    def alerts(self) -> Path:
+        """What the notifier told, a JSON object in each line."""
+        return self.logs / "alerts.jsonl"
+
 
 def _is_tracking_address(uri: str) -> bool:
     database = "sqlite:///"
     if uri.startswith(database):
         return len(uri) > len(database)
+    parts = urlsplit(uri) if _is_web_address(uri) else None
+    return parts is not None and not (parts.query or parts.fragment)
+
+
+def _is_web_address(text: str) -> bool:
     try:
-        parts = urlsplit(uri)
+        parts = urlsplit(text)
         port = parts.port
     except ValueError:
         return False
-    is_plain = not (parts.query or parts.fragment or any(map(str.isspace, uri)))
     has_host = bool(parts.hostname) and port != 0 and not parts.netloc.endswith(":")
-    return parts.scheme in {"http", "https"} and has_host and is_plain
+    return parts.scheme in {"http", "https"} and has_host and not any(map(str.isspace, text))
 
 
 @cache
@@ -151,7 +177,7 @@ def settings() -> Settings:
         own_words = first["type"] == "value_error"
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(
-            f"setting {name}={str(first['input'])!r}",
+            f"setting {name}={'…' if field in _SECRET else str(first['input'])!r}",
             expected=message if own_words else _EXPECTED.get(field, message),
             repair=f"set or unset {name}",
         ) from error

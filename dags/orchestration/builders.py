@@ -25,7 +25,8 @@ from ml.core.spec import UseCase
 from ml.core.story import Job
 from ml.use_cases import load_spec
 from orchestration import links, pages, stages
-from orchestration.defaults import DAG_TIMEOUT, tags, task_defaults
+from orchestration.alarms import Alarms
+from orchestration.defaults import tags, task_defaults
 
 # Airflow's default makes up a run for the period before a Dag was first seen, if that was within a
 # tenth of the interval: after midnight, a day in the real past of a source that ended in 2013.
@@ -41,7 +42,8 @@ def _common(spec: UseCase, job: Job, doc: str) -> dict[str, Any]:
         "tags": tags(spec, *job.stages),
         "catchup": False,
         "max_active_runs": 1,
-        "dagrun_timeout": DAG_TIMEOUT,
+        "dagrun_timeout": spec.time_outs.run,
+        "on_failure_callback": Alarms(spec).run_failed,
         "is_paused_upon_creation": True,
     }
 

@@ -9,6 +9,7 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 
 from ml.core.errors import TransientError
 from ml.core.spec import UseCase
+from orchestration.alarms import Alarms
 
 # Bad data and a rejected model do not get better by waiting; a busy file or a restarting server do.
 ONLY_TRANSIENT = ExceptionRetryPolicy(
@@ -23,9 +24,6 @@ ONLY_TRANSIENT = ExceptionRetryPolicy(
     ],
 )
 
-TASK_TIMEOUT = timedelta(minutes=30)
-DAG_TIMEOUT = timedelta(hours=2)
-
 
 def task_defaults(spec: UseCase) -> dict[str, Any]:
     """`default_args` of a use case's Dags.
@@ -37,7 +35,8 @@ def task_defaults(spec: UseCase) -> dict[str, Any]:
         "retries": 2,
         "retry_delay": timedelta(seconds=10),
         "retry_policy": ONLY_TRANSIENT,
-        "execution_timeout": TASK_TIMEOUT,
+        "execution_timeout": spec.time_outs.task,
+        "on_failure_callback": Alarms(spec).task_failed,
         "show_return_value_in_logs": False,  # a stage tells its result in a table
         "pool": spec.names.pool,  # one slot: a DuckDB file has one writer
     }

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from rich.console import Console
-
 from ml.cli.base import app
-from ml.core.errors import FlightlineError
-from ml.render import failed_gates
+from ml.cli.failures import told
 
 # Importing them adds their commands, in the order in which help lists them.
 # isort: off
@@ -23,20 +20,10 @@ from ml.cli import upkeep  # noqa: F401
 
 
 def main() -> None:
-    """Entry point: an expected error is one clear text and its exit code, without a traceback."""
-    try:
+    """Entry point.
+
+    `--verbose` may stand anywhere: people add it to the end of what has just failed.
+    """
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word != "--verbose")
+    with told():
         app()
-    except FlightlineError as error:
-        _tell(error)
-        if table := failed_gates(error):
-            Console(stderr=True, highlight=False).print(table)
-        sys.exit(error.exit_code)
-    except OSError as error:  # a full disk, a folder that may not be read: its text names the file
-        _tell(error)
-        sys.exit(1)
-
-
-def _tell(error: Exception) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
-        f"{type(error).__name__}: {error}", style="red", markup=False
-    )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ml.cli import failures
+
 if TYPE_CHECKING:
     from ml.stages.runner import StageRun
 
@@ -27,6 +29,18 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", help="Show debug logs, and where an error was raised."),
+    ] = False,
+) -> None:
+    if verbose:
+        failures.be_verbose()
+
 
 Slug = Annotated[str, typer.Argument(help="Use case, as flightline list names it.", metavar="SLUG")]
 First = Annotated[str, typer.Argument(help="Partition key, such as 2013-06-01.", metavar="FIRST")]
@@ -61,6 +75,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 @contextmanager
 def _progress() -> Iterator[None]:
     """What a stage says while it works goes to stderr: stdout is for the result."""
+    if failures.is_verbose():  # shown already, with all else
+        yield
+        return
     log, shown = logging.getLogger("flightline"), logging.StreamHandler(sys.stderr)
     log.addHandler(shown)
     log.setLevel(logging.INFO)

@@ -81,6 +81,29 @@ def logs(
 
 
 @app.command(rich_help_panel=MACHINE)
+def alerts(
+    slug: Annotated[
+        str, typer.Argument(help="Use case; default: all of them.", metavar="SLUG")
+    ] = "",
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", help="How many of the last ones.", min=0)
+    ] = 10,
+    as_json: Json = False,
+) -> None:
+    """The last failures that people were told of, the newest last.
+
+    Example: flightline alerts SLUG -n 3
+    """
+    from ml.use_cases import load_spec
+
+    if slug:
+        load_spec(slug)
+    from ml.local.alerts import show
+
+    show(slug, lines=lines, as_json=as_json)
+
+
+@app.command(rich_help_panel=MACHINE)
 def doctor() -> None:
     """What this machine lacks, with the repair."""
     from ml.local.commands import show_diagnosis

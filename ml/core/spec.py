@@ -218,6 +218,24 @@ class Schedules(Frozen):
     retrain: str = "0 6 1 * *"
 
 
+class TimeOuts(Frozen):
+    """How long work may take before Airflow ends it and its owner is told.
+
+    Attributes:
+        task: of one stage.
+        run: of a whole run of a Dag, waiting for tasks to start included.
+    """
+
+    task: timedelta = Field(default=timedelta(minutes=30), gt=timedelta(0))
+    run: timedelta = Field(default=timedelta(hours=2), gt=timedelta(0))
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.task > self.run:
+            raise ValueError(f"time_outs.task {self.task}; expected at most those of a run")
+        return self
+
+
 class DemoPlan(Frozen):
     """The story that the demo plays on real data.
 
@@ -244,6 +262,7 @@ class UseCase(Frozen):
         max_quarantine_share: more bad rows than this stop a partition.
         segments: columns of the mart by whose values quality is looked at separately.
         select_partitions, holdout_partitions: lengths of the windows.
+        time_outs: no part of a model's identity: more patience is no reason to train again.
     """
 
     slug: str
@@ -272,6 +291,7 @@ class UseCase(Frozen):
     gates: GatePlan
     release: ReleasePlan
     schedules: Schedules = Schedules()
+    time_outs: TimeOuts = Field(default=TimeOuts(), exclude=True)
     demo: DemoPlan | None = None
 
     @model_validator(mode="after")

@@ -13,13 +13,19 @@ from pathlib import Path
 
 import psutil
 import pytest
+from alarm_dags import alarm_dags
+from webhooks import Receiver
 
+from ml.adapters.notify import told_alerts
 from ml.core.errors import ConfigError, FlightlineError
 from ml.local import processes, readiness, supervisor
 from ml.local.airflow_api import AirflowApi
 from ml.local.ports import check_free, keep_ports, load_ports
 from ml.settings import Settings
+from ml.use_cases import available, load_spec
 
+USE_CASES = available()
+OUTSIDE = "1900-01-01"  # no source is that old
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 DAG = '''
@@ -72,8 +78,17 @@ def scratch(home: Path) -> ScratchSettings:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def webhook() -> Iterator[Receiver]:
+    with Receiver() as receiver, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLOPS_NOTIFY_WEBHOOK", receiver.url)
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, webhook: Receiver) -> Iterator[Settings]:
     settings = scratch(tmp_path_factory.mktemp("platform") / "a home")
+    if USE_CASES:
+        (settings.dags / "alarm.py").write_text(alarm_dags(USE_CASES[0], OUTSIDE))
     yield settings
     processes.stop_all(settings.home, grace_seconds=0)
 
@@ -180,6 +195,46 @@ def test_a_dag_that_cannot_be_loaded_is_told_and_the_rest_runs(running):
     told.clear()
     assert supervisor.up(running, progress=told.append).is_up
     assert told == ["already up"]
+
+
+HOW = {  # how a run ends, in which Dag, and the alerts that come of it
+    "refuse": ("alarm", ["run_failed", "task_failed"]),
+    "killed": ("alarm", ["run_failed", "task_lost"]),
+    "hang": ("alarm_hang", ["run_failed", "task_timed_out"]),
+    "skip": ("alarm", []),
+    "linger": ("alarm_linger", ["run_timed_out"]),
+}
+
+
+@pytest.mark.skipif(not USE_CASES, reason="an alert names the owner of a use case")
+def test_who_is_called_when_a_task_fails_is_killed_or_hangs(running, webhook):
+    """One word for a task after its last try, one for its run, none for a skip."""
+    api = AirflowApi.connect(running)
+    for how, (dag_id, _) in HOW.items():
+        api.set_paused(dag_id, is_paused=False)
+        api.trigger(dag_id, run_id=how, conf={"how": how})
+    for how, (dag_id, _) in HOW.items():
+        api.wait_for_run(dag_id, how, timeout_s=180)
+    expected = {how: kinds for how, (_, kinds) in HOW.items()}
+    deadline = time.monotonic() + 60
+    while kinds(webhook) != expected and time.monotonic() < deadline:
+        time.sleep(0.5)
+    time.sleep(3)  # one word too many would come by now
+    assert kinds(webhook) == expected
+    assert [got["alert"] for got in webhook.got] == told_alerts(running.alerts)
+    [refused] = [got for got in webhook.got if got["alert"]["kind"] == "task_failed"]
+    alert, spec = refused["alert"], load_spec(USE_CASES[0])
+    assert (alert["use_case"], alert["owner"]) == (spec.slug, spec.owner)
+    assert alert["runbook"] == spec.names.runbook and "no key at all" in alert["seen"]
+    assert alert["try_number"] == 1, "wrong input gets no second try"
+    assert alert["repair"] in refused["text"] and alert["log"] in refused["text"]
+    [lost] = [got["alert"] for got in webhook.got if got["alert"]["kind"] == "task_lost"]
+    assert lost["try_number"] == 2, "told after the last try"
+
+
+def kinds(webhook: Receiver) -> dict[str, list[str]]:
+    got = [(alert["run"], alert["kind"]) for alert in (found["alert"] for found in webhook.got)]
+    return {how: sorted(kind for run, kind in got if run == how) for how in HOW}
 
 
 def test_a_killed_scheduler_is_noticed_and_nothing_of_it_stays(running):

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
+import zoneinfo
+from pathlib import Path
 
 import pytest
 
+from ml.adapters.files import exclusive
 from ml.local import doctor
+from ml.local.doctor import environment, home, locks, machine, times
 from ml.local.ports import keep_ports, load_ports
+from ml.local.secrets import load_secrets, write_airflow_passwords
 from ml.settings import Settings
 
 
@@ -19,7 +28,7 @@ def test_importable_without_heavy_packages():
     """It is for the machine on which the rest does not work."""
     code = (
         "import sys; sys.modules.update(psutil=None, pydantic=None, mlflow=None, airflow=None);"
-        "from ml.local import doctor; print(doctor.check_python())"
+        "from ml.local.doctor import machine; print(machine.check_python())"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -39,10 +48,22 @@ def test_missing_tools_are_found(scratch, monkeypatch):
     assert git.repair
 
 
-@pytest.mark.parametrize(("constant", "name"), [("DISK_GIB", "disk"), ("MEMORY_GIB", "memory")])
-def test_a_small_machine_is_told(scratch, monkeypatch, constant, name):
-    monkeypatch.setattr(doctor, constant, 1e9)
-    assert not find(doctor.diagnose(scratch), name).ok
+@pytest.mark.parametrize(
+    ("module", "constant", "name"),
+    [(home, "DISK_GIB", "disk"), (home, "DISK_FILES", "disk"), (machine, "MEMORY_GIB", "memory")],
+)
+def test_a_small_machine_is_told(scratch, monkeypatch, module, constant, name):
+    monkeypatch.setattr(module, constant, 10**12)
+    if constant == "DISK_FILES" and not os.statvfs("/tmp").f_files:
+        pytest.skip("this file system has no limit of files")
+    found = find(doctor.diagnose(scratch), name)
+    assert not found.ok and found.repair
+
+
+@pytest.mark.parametrize("version", [(3, 10, 14), (3, 14, 0)])
+def test_another_python_is_told(monkeypatch, version):
+    monkeypatch.setattr(machine.sys, "version_info", version)
+    assert not machine.check_python().ok
 
 
 def test_a_taken_port_is_told(scratch):
@@ -69,3 +90,304 @@ def test_without_settings_the_rest_is_checked():
 def test_every_failure_of_this_machine_has_a_repair(tmp_path):
     home = Settings(home=tmp_path, airflow_port=0, mlflow_port=0)
     assert all(check.ok or check.repair for check in doctor.diagnose(home))
+
+
+# --- permissions ---
+
+
+@pytest.fixture
+def lived(scratch):
+    """A home with secrets and folders."""
+    load_secrets(scratch)
+    write_airflow_passwords(scratch, {"engineer": "x"})
+    (scratch.home / "lake" / "raw").mkdir(parents=True)
+    return scratch
+
+
+def test_a_home_of_ours_is_in_order(lived):
+    assert home.check_permissions(lived) == doctor.Check(
+        "permissions", True, "secrets are private, folders are ours"
+    )
+
+
+@pytest.mark.parametrize("file", ["secrets.json", "airflow/passwords.json"])
+def test_secrets_that_others_may_read_are_told(lived, file):
+    (lived.home / file).chmod(0o644)
+    found = home.check_permissions(lived)
+    assert not found.ok and file in found.detail and "mode 644" in found.detail
+    subprocess.run(found.repair, shell=True, check=True)  # noqa: S602  # the repair works as told
+    assert home.check_permissions(lived).ok
+
+
+@pytest.mark.parametrize(("name", "mode"), [("lake/raw", 0o500), ("airflow", 0o600)])
+def test_a_folder_that_is_closed_to_its_owner_is_told(lived, name, mode):
+    (lived.home / name).chmod(mode)
+    try:
+        found = home.check_permissions(lived)
+        assert not found.ok and name in found.detail
+        subprocess.run(found.repair, shell=True, check=True)  # noqa: S602  # the repair works as told
+        assert home.check_permissions(lived).ok
+    finally:
+        (lived.home / name).chmod(0o700)
+
+
+def test_what_another_user_wrote_is_told(lived, monkeypatch):
+    """As after `sudo make demo`."""
+    if os.geteuid() == 0:
+        os.chown(lived.home / "lake" / "raw", 12345, -1)
+    else:
+        monkeypatch.setattr(home.os, "geteuid", lambda: 12345)
+    found = home.check_permissions(lived)
+    assert not found.ok and "belongs to user" in found.detail and "chown" in found.repair
+
+
+# --- locks ---
+
+HOLD = """
+import fcntl, os, sys, time
+file = open(sys.argv[1], "a")
+fcntl.flock(file, fcntl.LOCK_EX)
+if "orphan" in sys.argv and os.fork():
+    os._exit(0)
+print("held", os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def hold(lived):
+    """Take a lock of the home in another process; returns the id of whoever holds it."""
+    started: list[int] = []
+
+    def take(name: str = "locks/toy.lock", *words: str) -> int:
+        file = lived.home / name
+        file.parent.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", HOLD, str(file), *words]
+        holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert holder.stdout is not None
+        started.append(int(holder.stdout.readline().split()[1]))
+        return started[-1]
+
+    yield take
+    for pid in started:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_somebody_at_work_is_no_fault(lived, hold):
+    pid = hold()
+    found = locks.check_locks(lived)
+    assert found.ok and f"toy.lock by process {pid}" in found.detail
+
+
+def test_a_lock_that_nobody_holds_is_no_fault(lived):
+    """The file stays, the lock goes with its holder."""
+    (lived.home / "platform.lock").touch()
+    assert locks.check_locks(lived) == doctor.Check("locks", True, "nobody works on this home")
+
+
+def test_the_diagnosis_leaves_locks_free(lived):
+    (lived.home / "platform.lock").touch()
+    locks.check_locks(lived)
+    with exclusive(lived.home / "platform.lock"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("locks/toy.lock", "STAGE_SECONDS"), ("platform.lock", "PLATFORM_SECONDS")],
+)
+def test_a_holder_that_hangs_is_named(lived, hold, monkeypatch, name, limit):
+    pid = hold(name)
+    monkeypatch.setattr(locks, limit, 0.0)
+    found = locks.check_locks(lived)
+    assert not found.ok and f"by process {pid} since 0:00:0" in found.detail
+    assert "import fcntl" in found.detail, "its command"
+    assert f"kill {pid} " in found.repair
+
+
+def test_a_holder_that_was_stopped_is_named(lived, hold):
+    """Ctrl-Z, and forgotten."""
+    pid = hold()
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    while (found := locks.check_locks(lived)).ok and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not found.ok and "stopped" in found.detail and str(pid) in found.repair
+
+
+def test_of_a_holder_that_is_gone_its_child_is_named(lived, hold, monkeypatch):
+    """The lock lives on in the child that inherited it."""
+    pid = hold("locks/toy.lock", "orphan")
+    monkeypatch.setattr(locks, "STAGE_SECONDS", 0.0)
+    found = locks.check_locks(lived)
+    assert not found.ok and f"process {pid}" in found.detail
+
+
+# --- clock and zones ---
+
+
+def test_a_clock_behind_the_newest_file_is_told(lived):
+    file = lived.home / "secrets.json"
+    os.utime(file, (time.time() + 86_400,) * 2)
+    found = times.check_clock(lived)
+    assert not found.ok and str(file) in found.detail
+    assert "1 day, 0:00:00 behind" in found.detail or "23:59:59 behind" in found.detail
+    os.utime(file)
+    assert times.check_clock(lived).ok
+
+
+def test_a_clock_before_the_build_is_told(scratch, monkeypatch):
+    """A virtual machine that wakes up in 1970."""
+    monkeypatch.setattr(times.time, "time", lambda: 1e9)
+    found = times.check_clock(scratch)
+    assert not found.ok and "2001-09-09" in found.detail and "uv.lock is from 20" in found.detail
+
+
+@pytest.mark.parametrize(
+    "zone", ["Nowhere/Nothing", "../../etc/passwd", "America", "/no/file", "x"]
+)
+def test_a_zone_that_nobody_knows_is_told(monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    found = times.check_zones()
+    assert not found.ok and zone in found.detail and found.repair
+
+
+@pytest.mark.parametrize("zone", ["", "UTC", ":America/New_York", "EST5EDT", "<+03>-3"])
+def test_a_zone_that_the_system_knows_is_fine(monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    assert times.check_zones().ok
+
+
+def test_a_missing_data_base_of_zones_is_told(monkeypatch):
+    for name in ["tzdata", *(name for name in sys.modules if name.startswith("tzdata."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    path = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath(to=[])
+    zoneinfo.ZoneInfo.clear_cache()
+    try:
+        found = times.check_zones()
+    finally:
+        zoneinfo.reset_tzpath(to=path)
+    assert not found.ok and "tzdata" in found.repair
+
+
+# --- the environment ---
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A copy of the metadata of this environment, to break."""
+    real = Path(environment.sysconfig.get_path("purelib"))
+    copy = tmp_path / "site-packages"
+    copy.mkdir()
+    for path in real.iterdir():
+        if path.suffix == ".dist-info":
+            shutil.copytree(path, copy / path.name)
+        else:
+            (copy / path.name).symlink_to(path)
+    (tmp_path / "bin").symlink_to(Path(sys.executable).parent)
+    monkeypatch.setattr(environment.sysconfig, "get_path", lambda _: str(copy))
+    return copy
+
+
+def metadata_of(site, name):
+    return next(site.glob(f"{name}-*.dist-info"))
+
+
+def test_the_locked_environment_is_whole(site):
+    found = environment.check_packages()
+    assert found.ok, found.detail
+
+
+def test_a_missing_package_is_told(site):
+    shutil.rmtree(metadata_of(site, "rich"))
+    found = environment.check_packages()
+    assert (found.ok, found.detail) == (False, "rich is missing")
+    assert "make setup" in found.repair
+
+
+def test_another_version_is_told(site):
+    folder = metadata_of(site, "duckdb")
+    folder.rename(site / "duckdb-0.1.dist-info")
+    found = environment.check_packages()
+    version = folder.name.removesuffix(".dist-info").removeprefix("duckdb-")
+    assert (found.ok, found.detail) == (False, f"duckdb is 0.1 instead of {version}")
+
+
+def test_a_package_that_was_half_installed_is_told(site):
+    """`make setup` was interrupted between two files."""
+    (site / "rich").unlink()
+    (metadata_of(site, "dbt_core") / "RECORD").unlink()
+    found = environment.check_packages()
+    assert not found.ok
+    assert "dbt-core lacks RECORD" in found.detail and "rich lacks rich/" in found.detail
+
+
+def test_many_faults_are_counted(site):
+    for folder in site.glob("*.dist-info"):
+        shutil.rmtree(folder)
+    assert environment.check_packages().detail.count("is missing") == environment.SHOWN
+    assert " more" in environment.check_packages().detail
+
+
+def test_what_is_not_compiled_is_a_hint_only(site, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "no-bytecode"))
+    found = environment.check_packages()
+    assert found.ok and "not compiled" in found.detail
+
+
+def test_the_lock_is_read_for_this_machine(tmp_path):
+    """Markers, extras and several versions of one package."""
+    lock = tmp_path / "uv.lock"
+    lock.write_text(LOCK)
+    assert environment.locked(lock) == {"a": "1", "b": "2", "c": "1", "d": "2"}
+
+
+LOCK = """
+[[package]]
+name = "flightline"
+version = "0"
+dependencies = [
+  {name = "a", extra = ["more"]},
+  {name = "d", version = "1", marker = "python_full_version < '3'"},
+  {name = "d", version = "2", marker = "python_full_version >= '3'"},
+]
+[[package]]
+name = "a"
+version = "1"
+dependencies = [{name = "b"}, {name = "windows", marker = "sys_platform == 'win32'"}]
+optional-dependencies.more = [{name = "c"}]
+optional-dependencies.less = [{name = "unwanted"}]
+[[package]]
+name = "b"
+version = "2"
+dependencies = [{name = "a"}]
+[[package]]
+name = "c"
+version = "1"
+[[package]]
+name = "d"
+version = "1"
+[[package]]
+name = "d"
+version = "2"
+[[package]]
+name = "unwanted"
+version = "1"
+[[package]]
+name = "windows"
+version = "1"
+"""
+
+
+def test_a_missing_or_moved_script_is_told(tmp_path, monkeypatch):
+    for name in environment.SCRIPTS:
+        (tmp_path / name).write_text(f"#!{sys.executable}\n")
+    monkeypatch.setattr(environment.sys, "executable", str(tmp_path / "python"))
+    assert environment.check_scripts().ok
+    (tmp_path / "airflow").unlink()
+    assert f"{tmp_path}/airflow is missing" in environment.check_scripts().detail
+    (tmp_path / "mlflow").write_text("#!/moved/away/bin/python\n")
+    found = environment.check_scripts()
+    assert not found.ok and "mlflow asks for /moved/away/bin/python, which is gone" in found.detail
+    assert "make setup" in found.repair
