@@ -111,6 +111,12 @@ def limits(dag: DAG) -> list[str]:
     return [name for name, good in checks.items() if not good]
 
 
+def tells(dag: DAG) -> list[str]:
+    """Somebody hears of a task that failed, and of a run: a killed task has no word of its own."""
+    silent = [task.task_id for task in dag.tasks if not task.on_failure_callback]
+    return silent + ([] if dag.on_failure_callback else ["the Dag itself"])
+
+
 def ships_paused(dag: DAG) -> list[str]:
     """The reference's data ends: a calendar that starts by itself would only fail."""
     has_calendar = type(dag.timetable).__name__ not in ("NullTimetable", "AssetTriggeredTimetable")
@@ -165,6 +171,7 @@ RULES: dict[str, Callable[[Any], list[str]]] = {
         tagging,
         tasks_can_fail,
         limits,
+        tells,
         ships_paused,
         starts_in_the_future,
         approvals,
@@ -197,7 +204,8 @@ from airflow.sdk import CronTriggerTimetable, dag, task
 from orchestration.defaults import ONLY_TRANSIENT
 @dag(dag_id={dag_id!r}, schedule={schedule}, start_date={start}, doc_md={doc},
      default_args=dict(owner={owner!r}, retries={retries}, retry_policy={policy},
-                       execution_timeout={timeout}, pool={pool!r}),
+                       execution_timeout={timeout}, pool={pool!r}, on_failure_callback={told}),
+     on_failure_callback={run_told},
      owner_links={links}, tags={tags}, dagrun_timeout={dagrun}, max_active_runs={runs},
      catchup={catchup}, is_paused_upon_creation={paused})
 def made():
@@ -216,6 +224,8 @@ FIELDS = {
     "policy": "ONLY_TRANSIENT",
     "timeout": "timedelta(minutes=1)",
     "pool": "toy",
+    "told": "print",
+    "run_told": "print",
     "links": "{'team': 'https://example.com'}",
     "tags": "['stage/train', 'impact/tier_2']",
     "dagrun": "timedelta(hours=1)",
@@ -265,6 +275,8 @@ def test_the_planted_dag_is_good_before_it_is_broken(
         ("limits", {"dagrun": "None"}),
         ("limits", {"runs": 16}),
         ("limits", {"catchup": True, "start": "datetime(2020, 1, 1)"}),
+        ("tells", {"told": "None"}),
+        ("tells", {"run_told": "None"}),
         ("ships_paused", {"paused": False}),
         ("starts_in_the_future", {"schedule": "CronTriggerTimetable('@daily', timezone='UTC')"}),
         ("starts_in_the_future", {"start": "datetime(2020, 1, 1)"}),

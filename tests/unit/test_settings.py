@@ -39,6 +39,9 @@ def fresh() -> Iterator[None]:
         ("MLOPS_TRACKING_URI", "ftp://server"),
         ("MLOPS_TRACKING_URI", "sqlite:///"),
         ("MLOPS_TRACKING_URI", "sqlite://mlflow.db"),
+        ("MLOPS_NOTIFY_RUNBOOKS", "docs/runbooks"),
+        ("MLOPS_NOTIFY_TIMEOUT_S", "0"),
+        ("MLOPS_NOTIFY_TIMEOUT_S", "soon"),
         ("MLOPS_HOME", "/"),
         ("MLOPS_HOME", "~"),
         ("MLOPS_HOME", str(REPOSITORY)),
@@ -159,3 +162,14 @@ def test_all_state_of_the_local_profile_is_under_its_home(tmp_path: Path) -> Non
 def test_settings_cannot_be_changed_by_hand(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings(home=tmp_path).profile = "local"  # type: ignore[misc]  # that is the test
+
+
+def test_a_bad_webhook_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever knows its address may write to it; errors end in logs and tickets."""
+    monkeypatch.setenv("MLOPS_NOTIFY_WEBHOOK", "hooks.example.com/secret")
+    with pytest.raises(ConfigError, match="MLOPS_NOTIFY_WEBHOOK") as caught:
+        settings()
+    assert "secret" not in str(caught.value) and "http(s)" in str(caught.value)
+    monkeypatch.setenv("MLOPS_NOTIFY_WEBHOOK", "https://hooks.example.com/secret")
+    settings.cache_clear()
+    assert "secret" not in repr(settings())

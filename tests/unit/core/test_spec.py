@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from ml.core.plans import (
     UnitCost,
 )
 from ml.core.problems import ProblemType
-from ml.core.spec import Coverage, Label, UseCase
+from ml.core.spec import Coverage, Label, TimeOuts, UseCase
 from ml.use_cases import load_spec
 
 GATES: dict[str, Any] = {
@@ -279,3 +279,24 @@ def test_clusters_are_taken_from_any_rows_also_from_none() -> None:
     spec = shared(**HOURS)
     keys = (key for key in ["2020-01-01T03Z"] * 3)
     assert len(spec.clusters(keys)) == 3 and spec.clusters([]) == []
+
+
+def test_time_outs_are_no_part_of_a_models_identity() -> None:
+    """More patience with a slow machine is no reason to train again."""
+    patient = small_spec(time_outs=TimeOuts(task=timedelta(hours=1), run=timedelta(hours=9)))
+    assert patient.time_outs.run == timedelta(hours=9)
+    assert patient.model_dump(mode="json") == small_spec().model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"task": timedelta(hours=3)},
+        {"task": timedelta(hours=1), "run": timedelta(minutes=59)},
+        {"task": timedelta(0)},
+        {"run": timedelta(seconds=-1)},
+    ],
+)
+def test_time_outs_that_cannot_be_kept_are_refused(wrong: dict[str, timedelta]) -> None:
+    with pytest.raises(ValidationError):
+        TimeOuts(**wrong)
