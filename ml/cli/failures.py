@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ml.core.errors import FlightlineError
+from ml.core.errors import DataError, FlightlineError
 
 ROOT = Path(__file__).resolve().parents[2]
 ISSUES = "https://github.com/flightline/flightline/issues"
@@ -35,6 +35,8 @@ def is_verbose() -> bool:
 @contextmanager
 def told() -> Iterator[None]:
     """Turn what is raised inside into a text on stderr and an exit code."""
+    if sys.stdout is None:  # `>&-`: nobody wants to see it
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
     try:
         yield
     except FlightlineError as error:
@@ -48,9 +50,13 @@ def told() -> Iterator[None]:
         _tell(error, f"{error}\n  expected: a whole environment\n  repair: make setup")
         sys.exit(2)
     except OSError as error:  # a full disk, a folder that may not be read: its text names the file
-        _tell(error, f"{error}\n  repair: mend that; `flightline doctor` looks for usual reasons")
+        repair = "make room, or mend what stands there; `flightline doctor` looks for usual reasons"
+        _tell(error, f"{error}\n  repair: {repair}")
         sys.exit(1)
     except Exception as error:  # noqa: BLE001 - a mistake of ours: no user has to read a traceback
+        if damaged := _damaged_database(error):
+            _tell(damaged, str(damaged))
+            sys.exit(damaged.exit_code)
         _tell(
             error, f"{error}\n  seen: {_place(error)}; this is a fault of Flightline\n  {_kept()}"
         )
@@ -77,13 +83,42 @@ def _tell_gates(error: FlightlineError) -> None:
         Console(stderr=True, highlight=False).print(table)
 
 
+def _damaged_database(error: Exception) -> DataError | None:
+    """What SQLite refuses to read, under the name of whichever library asked it."""
+    import sqlite3
+
+    reason = getattr(error, "orig", error)  # SQLAlchemy wraps it
+    if not isinstance(reason, sqlite3.DatabaseError) or isinstance(
+        reason, sqlite3.OperationalError
+    ):
+        return None
+    from ml.settings import settings
+
+    home = settings().home
+    files = [*home.glob("*/*.db"), *home.glob("*/*.sqlite")]
+    wrong = [str(file) for file in files if _head(file) not in (b"SQLite format 3", b"")]
+    damaged = DataError(
+        f"{', '.join(wrong) or f'a database in {home}'}: {reason}",
+        expected="a whole SQLite database",
+        repair="stop the platform, and restore it from a backup",
+    )
+    damaged.__cause__ = error
+    return damaged
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as found:
+        return found.read(15)
+
+
 def _place(error: Exception) -> str:
     """The last line of ours that was running."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if ROOT / "ml" in Path(f.filename).parents] or frames
-    where = Path(ours[-1].filename)
+    ours = [f for f in frames if ROOT / "ml" in Path(f.filename).parents and f.name != "told"]
+    last = (ours or frames)[-1]
+    where = Path(last.filename)
     name = where.relative_to(ROOT) if where.is_relative_to(ROOT) else where
-    return f"{name}, line {ours[-1].lineno}"
+    return f"{name}, line {last.lineno}"
 
 
 def _kept() -> str:
