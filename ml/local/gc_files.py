@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ml.local import supervisor
 from ml.local.gc_items import DAY_SECONDS, Waste, files_below, of_files, older
+from ml.local.journal import journal_path
 
 if TYPE_CHECKING:
     from ml.core.ports import Platform
@@ -24,6 +25,7 @@ def component_logs(where: Settings, now: float) -> Waste:
     """Of the platform's processes and of dbt; a log that a process may have open stays."""
     days = where.keep_logs_days
     in_use = {supervisor.log_path(where, name) for name in supervisor.COMPONENTS}
+    in_use.add(journal_path(where))
     found = (path for path in files_below(where.logs) if path not in in_use)
     old = older(found, now - days * DAY_SECONDS)
     return of_files("component and dbt logs", f"older than {days} days", where.logs, old)

@@ -1,0 +1,233 @@
+"""`flightline backup`: one archive of a whole home, taken while its platform runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sqlite3
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from ml.adapters.files import replacing
+from ml.core.errors import ConfigError, TransientError
+from ml.local.gc import nothing_runs
+from ml.render import console
+from ml.settings import Settings, settings
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_WAIT_SECONDS = 600.0
+# Ports and what became of processes are one machine's, locks are held by processes; the rest is
+# unfinished.
+_LEFT_OUT = re.compile(
+    r"platform\.(json|lock)|logs/platform\.jsonl|locks/.*|(?!mlflow/artifacts/)(.*/)?\..+\.([0-9a-f]{8}|\d+)"
+)
+_SQLITE, _SQLITE_PARTS = b"SQLite format 3\0", ("-wal", "-shm", "-journal")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of an archive; `mode` are its permissions."""
+
+    size: int
+    sha256: str
+    mode: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an archive holds.
+
+    Attributes:
+        made_at: ISO 8601, in UTC.
+        home: whose state it is; paths in it are rewritten where it is restored.
+        files: by path below the home.
+    """
+
+    flightline: str
+    made_at: str
+    home: str
+    files: dict[str, Entry] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        found = json.loads(text)
+        files = {name: Entry(**entry) for name, entry in found.pop("files").items()}
+        return cls(**found, files=files)
+
+
+def backup(where: Settings, target: Path, *, made_at: str) -> Manifest:
+    """Write all state of the home to one file, which only its owner can read.
+
+    No stage runs meanwhile. Databases are copied by their own means, as of one moment each.
+
+    Raises:
+        ConfigError: if there is nothing to keep, or the file exists or lies in the home.
+        TransientError: if a stage still runs after ten minutes, or a warehouse is open elsewhere.
+    """
+    _require_apart(where, target)
+    manifest = Manifest(version("flightline"), made_at, str(where.home))
+    with nothing_runs(where, wait_seconds=_WAIT_SECONDS), replacing(target) as temporary:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        # Measured on 54 MB in 5,926 files: zstd 3.8 CPU s and 3.6 MB, gzip 4.9 and 3.8. No xz, no
+        # stdlib module before Python 3.14; `tar --zstd` opens it where there is no Flightline.
+        with (
+            pa.output_stream(str(temporary), compression="zstd") as stream,
+            tarfile.open(fileobj=stream, mode="w|") as archive,
+        ):
+            for path in sorted(_files(where)):
+                _add(archive, where.home, path, manifest)
+            content = manifest.to_json().encode()
+            _put(archive, MANIFEST, io.BytesIO(content), len(content), 0o600)
+    return manifest
+
+
+def _require_apart(where: Settings, target: Path) -> None:
+    if not any(_files(where)):
+        raise ConfigError(
+            f"there is no state in {where.home}", repair="check MLOPS_HOME, and run this again"
+        )
+    if target.resolve().is_relative_to(where.home):
+        raise ConfigError(
+            f"{target} lies in the home that it is to be a copy of",
+            expected="a file outside, best on another disk",
+        )
+    if target.exists():
+        raise ConfigError(f"{target} exists", repair="choose another name, or delete that file")
+
+
+def _files(where: Settings) -> Iterator[Path]:
+    for path in _all(where.home):
+        name = path.relative_to(where.home).as_posix()
+        if not _LEFT_OUT.fullmatch(name) and not name.endswith(_SQLITE_PARTS):
+            yield path
+
+
+def _all(home: Path) -> Iterator[Path]:
+    """Every file.
+
+    Raises:
+        ConfigError: at a link that leads out of the home: the copy would lack what is there.
+    """
+    for folder, folders, files in os.walk(home):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            if not path.is_symlink():
+                if path.name in files:
+                    yield path
+            elif not path.resolve().is_relative_to(home):
+                raise ConfigError(
+                    f"{path} is a link to {path.resolve()}",
+                    expected="all state in the home",
+                    repair="set MLOPS_HOME to a folder on that disk, or mount the disk there",
+                )
+
+
+def _add(archive: tarfile.TarFile, home: Path, path: Path, manifest: Manifest) -> None:
+    name = path.relative_to(home).as_posix()
+    try:
+        with _frozen(path) as (file, size):
+            mode = path.stat().st_mode & 0o777
+            digest = _put(archive, f"home/{name}", file, size, mode)
+    except FileNotFoundError:  # a log that was put away meanwhile
+        return
+    manifest.files[name] = Entry(size, digest, mode)
+
+
+def _put(archive: tarfile.TarFile, name: str, file: IO[bytes], size: int, mode: int) -> str:
+    """Store so many bytes of a file, which may be growing; returns their SHA-256."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, mode
+    hashed = _Hashed(file)
+    archive.addfile(member, hashed)  # type: ignore[arg-type]  # of a file it only reads
+    return hashed.digest.hexdigest()
+
+
+class _Hashed:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest = file, sha256()
+
+    def read(self, size: int) -> bytes:
+        block = self._file.read(size)
+        self.digest.update(block)
+        return block
+
+
+@contextmanager
+def _frozen(path: Path) -> Iterator[tuple[IO[bytes], int]]:
+    """A file that does not change while it is read, and its size now."""
+    with ExitStack() as held:
+        if path.suffix == ".duckdb":
+            held.enter_context(_unwritten(path))
+        elif _is_sqlite(path):
+            path = held.enter_context(_snapshot(path))
+        file = held.enter_context(path.open("rb"))
+        yield file, os.fstat(file.fileno()).st_size
+
+
+def _is_sqlite(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
+
+
+@contextmanager
+def _snapshot(path: Path) -> Iterator[Path]:
+    """A copy of an SQLite database as of now, whoever writes to it meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        try:
+            with closing(sqlite3.connect(path, timeout=60)) as database:
+                database.execute("vacuum into ?", (str(copy),))
+        except sqlite3.OperationalError as error:
+            raise TransientError(
+                f"cannot copy {path}: {error}",
+                expected="a database that is not locked for a minute, and room for a copy",
+                repair="run this again; if it fails again, with the platform down: flightline down",
+            ) from error
+        yield copy
+
+
+@contextmanager
+def _unwritten(path: Path) -> Iterator[None]:
+    """Keep others from writing to a DuckDB file: its readers hold a lock on it."""
+    import duckdb
+
+    try:
+        connection = duckdb.connect(str(path), read_only=True)
+    except duckdb.IOException as error:
+        raise TransientError(
+            f"cannot copy {path}: {error}",
+            expected="a warehouse that no other process has open",
+            repair="close it there, then run this again",
+        ) from error
+    with closing(connection):
+        yield
+
+
+def command(target: Path) -> None:
+    """`flightline backup`."""
+    made_at = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
+    found = backup(settings(), target, made_at=made_at)
+    size = sum(entry.size for entry in found.files.values())
+    console().print(
+        f"{len(found.files):,} files, {size / 2**20:,.1f} MiB, in {target} "
+        f"({target.stat().st_size / 2**20:,.1f} MiB); it holds passwords, keep it to yourself",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,240 @@
+"""`flightline restore`: an archive becomes the home, whole or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from ml.adapters.files import exclusive, storage_errors
+from ml.core.errors import ConfigError, DataError
+from ml.local import processes
+from ml.local.backup import FORMAT, MANIFEST, Entry, Manifest
+from ml.local.gc import nothing_runs
+from ml.local.ports import ports_file
+from ml.render import console
+from ml.settings import Settings, settings
+
+_BLOCK = 1 << 20
+# Where MLflow writes down where things are; found by a test that searches a restored home.
+_PATHS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+    ("datasets", "dataset_source"),
+    ("tags", "value"),
+)
+
+
+def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
+    """Put the state of an archive into the home; until all of it is checked, nothing changes.
+
+    A kill leaves the old state or the new one; what it left beside is cleared by the next call.
+
+    Args:
+        replace: whether state that is there may go.
+
+    Raises:
+        ConfigError: if the platform runs, the home is not empty, or the archive is none.
+        DataError: if the archive is damaged.
+        TransientError: if a stage runs, or there is no room.
+    """
+    home = where.home
+    new, old = (home.with_name(f".{home.name}.{word}") for word in ("restoring", "restored-over"))
+    _require_archive(source)
+    if old.exists() and not home.exists():
+        old.rename(home)  # it was killed between two renames
+    home.mkdir(parents=True, exist_ok=True)
+    with exclusive(home / "platform.lock"), nothing_runs(where, wait_seconds=0):
+        _require_room_for(where, source, replace=replace)
+        with storage_errors(new):
+            for leftover in (new, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+            try:
+                manifest = _unpack(source, new)
+                relocate(new, Path(manifest.home), home)
+                _keep_ports(where, new)
+                os.sync()
+                _exchange(new, home, old)
+            finally:
+                for leftover in (new, old):
+                    shutil.rmtree(leftover, ignore_errors=True)
+    return manifest
+
+
+def _require_archive(source: Path) -> None:
+    if not source.is_file():
+        raise ConfigError(f"there is no file {source}", expected="what flightline backup wrote")
+
+
+def _require_room_for(where: Settings, source: Path, *, replace: bool) -> None:
+    if processes.supervised(where.home):
+        raise ConfigError(
+            f"the platform of {where.home} is running",
+            expected="nobody who works on the state that is replaced",
+            repair="flightline down, then run this again",
+        )
+    if not replace and any(p.name not in ("locks", "platform.lock") for p in where.home.iterdir()):
+        raise ConfigError(
+            f"{where.home} is not empty",
+            expected="an empty home: set MLOPS_HOME to another folder",
+            repair=f"or give up what is there: flightline restore {source} --replace",
+        )
+
+
+def _unpack(source: Path, folder: Path) -> Manifest:
+    """Write the archive's files below a folder, and compare each with the manifest.
+
+    Raises:
+        DataError: if anything is missing, changed or too much.
+        ConfigError: if it was written in a newer format.
+    """
+    found: dict[str, Entry] = {}
+    manifest = None
+    folder.mkdir()
+    with (
+        _readable(source),
+        pa.input_stream(str(source), compression="zstd") as stream,
+        tarfile.open(fileobj=stream, mode="r|") as archive,
+    ):
+        for member in archive:
+            file = archive.extractfile(member)
+            if member.name == MANIFEST and file:
+                manifest = Manifest.from_json(file.read().decode())
+            elif member.name.startswith("home/") and file and _is_inside(member.name):
+                name = member.name.removeprefix("home/")
+                found[name] = _write(file, folder / name, member.mode)
+            else:
+                raise _damaged(source, f"{member.name} does not belong there")
+    if manifest is None:
+        raise _damaged(source, "it ends before its manifest")
+    if manifest.format > FORMAT:
+        raise ConfigError(
+            f"{source} was written by Flightline {manifest.flightline}",
+            expected=f"an archive of format {FORMAT}",
+            repair="restore it with that version",
+        )
+    if wrong := sorted({n for n, _ in found.items() ^ manifest.files.items()}):
+        raise _damaged(source, f"{wrong[0]} is not what was written ({len(wrong)} such files)")
+    return manifest
+
+
+def _is_inside(name: str) -> bool:
+    return ".." not in Path(name).parts
+
+
+def _write(file: IO[bytes], path: Path, mode: int) -> Entry:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest, size = sha256(), 0
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as target:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+            target.write(block)
+    path.chmod(mode)
+    return Entry(size, digest.hexdigest(), mode)
+
+
+@contextmanager
+def _readable(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(source, str(error)) from error
+    except OSError as error:
+        if isinstance(error, FileExistsError) or error.errno is None:  # as the decoder says it
+            raise _damaged(source, str(error)) from error
+        raise
+
+
+def _damaged(source: Path, how: str) -> DataError:
+    return DataError(
+        f"{source} is damaged: {how}",
+        expected="the whole file that flightline backup wrote; nothing was changed",
+        repair="copy it again from where it was kept, or take an older one",
+    )
+
+
+def relocate(folder: Path, before: Path, after: Path) -> None:
+    """Rewrite the paths that state keeps of its own home."""
+    if before == after:
+        return
+    database = folder / "mlflow" / "mlflow.db"
+    if database.exists():
+        with closing(sqlite3.connect(database)) as connection, connection:
+            for table, column in _PATHS:
+                moved = f"update {table} set {column} = replace({column}, ?, ?)"
+                of_home = f"where instr({column}, ?)"
+                values = (f"{before}/", f"{after}/", f"{before}/")
+                connection.execute(f"{moved} {of_home}", values)
+    for file in (folder / "mlflow" / "artifacts").glob("*/models/*/artifacts/MLmodel"):
+        file.write_text(file.read_text().replace(f"{before}/", f"{after}/"))
+    for warehouse in (folder / "warehouse").glob("*.duckdb"):
+        _drop_views(warehouse, before)
+    shutil.rmtree(folder / "dbt", ignore_errors=True)  # made anew by the next build, or wrong
+
+
+def _drop_views(warehouse: Path, before: Path) -> None:
+    """The next build of dbt makes them anew; they read the lake by its whole path."""
+    import duckdb
+
+    listed = """select format('drop view "{}"."{}"', schema_name, view_name) from duckdb_views()
+                where not internal and contains(sql, ?)"""
+    with closing(duckdb.connect(str(warehouse))) as connection:
+        for (drop,) in connection.execute(listed, [f"{before}/"]).fetchall():
+            connection.execute(drop)
+
+
+def _keep_ports(where: Settings, new: Path) -> None:
+    """They are this machine's, and bookmarks point to them."""
+    with suppress(FileNotFoundError):
+        shutil.copy2(ports_file(where), new / ports_file(where).name)
+
+
+def _exchange(new: Path, home: Path, aside: Path) -> None:
+    """Swap two folders in one step where the system can; else there is a moment without a home."""
+    try:
+        _renamed_both(new, home)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+            raise
+        home.rename(aside)
+        new.rename(home)
+
+
+def _renamed_both(one: Path, other: Path) -> None:
+    """Linux's `renameat2` with RENAME_EXCHANGE.
+
+    Raises:
+        OSError: with ENOSYS if there is none.
+    """
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, "no renameat2")
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if call(here, os.fsencode(one), here, os.fsencode(other), exchange):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(other))
+
+
+def command(source: Path, *, replace: bool) -> None:
+    """`flightline restore`."""
+    where = settings()
+    found = restore(where, source, replace=replace)
+    console().print(
+        f"{where.home} is as of {found.made_at}: {len(found.files):,} files",
+        markup=False,
+        soft_wrap=True,
+    )

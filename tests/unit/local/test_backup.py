@@ -1,0 +1,367 @@
+"""A home in one file and back: whole, checked, and by a kill neither lost nor mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from ml.adapters.files import exclusive
+from ml.core.errors import ConfigError, DataError, TransientError
+from ml.local import backup as backups
+from ml.local import processes
+from ml.local.backup import backup
+from ml.local.restore import _exchange, restore
+from ml.settings import REPOSITORY, Settings
+
+MADE_AT = "2013-06-01T00:00:00+00:00"
+pytestmark = pytest.mark.xdist_group("backup")
+
+
+def tables(path: Path, rows: int) -> sqlite3.Connection:
+    """A database as Airflow has it: much of it only in the write-ahead log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = sqlite3.connect(path)
+    opened.execute("pragma journal_mode = wal")
+    with opened:
+        opened.execute("create table t (n integer)")
+        opened.executemany("insert into t values (?)", [(n,) for n in range(rows)])
+    return opened
+
+
+@pytest.fixture
+def home(scratch: Settings) -> Settings:
+    """Files, databases of both kinds, secrets, and what has no place in a copy."""
+    texts = {
+        "lake/raw/toy/t/partition_key=2020-01-01/data.parquet": "rows",
+        "lake/raw/toy/t/partition_key=2020-01-01/.data.parquet.0123abcd": "half of it",
+        "logs/scheduler.log": "",
+        "logs/platform.jsonl": "",
+        "platform.json": '{"airflow": 1, "mlflow": 2}',
+        "locks/toy.lock": "",
+        "platform.lock": "",
+    }
+    for name, text in texts.items():
+        path = scratch.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (scratch.home / "secrets.json").write_text("{}")
+    (scratch.home / "secrets.json").chmod(0o600)
+    tables(scratch.airflow_home / "airflow.db", rows=100).close()
+    (scratch.home / "warehouse").mkdir()
+    with closing(duckdb.connect(str(scratch.home / "warehouse" / "toy.duckdb"))) as warehouse:
+        warehouse.execute("create table t as select 1 as n")
+    return scratch
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "elsewhere" / "home")
+
+
+@pytest.fixture
+def archive(home: Settings, tmp_path: Path) -> Path:
+    backup(home, tmp_path / "home.tar.zst", made_at=MADE_AT)
+    return tmp_path / "home.tar.zst"
+
+
+def content(where: Settings) -> dict[str, bytes]:
+    paths = (path for path in where.home.rglob("*") if path.is_file())
+    found = {path.relative_to(where.home).as_posix(): path.read_bytes() for path in paths}
+    return {name: read for name, read in found.items() if not name.startswith(("locks/", "platf"))}
+
+
+def count(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as opened:
+        return int(opened.execute("select count(*) from t").fetchone()[0])
+
+
+def test_all_of_it_comes_back_and_nothing_else(
+    home: Settings, other: Settings, archive: Path
+) -> None:
+    found = restore(other, archive, replace=False)
+    assert found.made_at == MADE_AT and found.home == str(home.home)
+    names = content(home).keys() - {
+        "lake/raw/toy/t/partition_key=2020-01-01/.data.parquet.0123abcd",
+        "logs/platform.jsonl",
+    }
+    assert content(other).keys() == found.files.keys() == names
+    assert not (other.home / "platform.json").exists(), "ports are of one machine"
+    assert stat.S_IMODE((other.home / "secrets.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    assert count(other.airflow_home / "airflow.db") == 100
+    with closing(duckdb.connect(str(other.home / "warehouse" / "toy.duckdb"))) as warehouse:
+        assert warehouse.sql("select n from t").fetchall() == [(1,)]
+    assert [path.name for path in other.home.parent.iterdir()] == ["home"], "nothing beside it"
+
+
+def test_a_database_is_copied_whole_while_somebody_writes(home: Settings, other: Settings) -> None:
+    """What is committed lies in its log only, and what is not must not come along."""
+    with closing(sqlite3.connect(home.airflow_home / "airflow.db")) as writer:
+        with writer:
+            writer.execute("insert into t values (100)")
+        writer.execute("insert into t values (101)")
+        target = home.home.parent / "home.tar.zst"
+        backup(home, target, made_at=MADE_AT)
+    restore(other, target, replace=False)
+    assert count(other.airflow_home / "airflow.db") == 101
+    assert not list(other.airflow_home.glob("*-wal"))
+
+
+def test_a_log_may_grow_meanwhile(home: Settings, other: Settings, tmp_path: Path) -> None:
+    log, real = home.home / "logs" / "scheduler.log", backups._put
+    log.write_text("a line\n")
+
+    def put(*arguments: object) -> str:
+        with log.open("a") as file:
+            file.write("another\n")
+        return real(*arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backups, "_put", put)
+        backup(home, tmp_path / "x.tar.zst", made_at=MADE_AT)
+    restore(other, tmp_path / "x.tar.zst", replace=False)
+    assert (other.home / "logs/scheduler.log").read_text().startswith("a line\n")
+
+
+def test_it_waits_for_stages_and_says_which(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "_WAIT_SECONDS", 0.0)
+    with (
+        exclusive(home.home / "locks" / "toy.lock"),
+        pytest.raises(TransientError, match="toy is busy"),
+    ):
+        backup(home, tmp_path / "x.tar.zst", made_at=MADE_AT)
+    assert not (tmp_path / "x.tar.zst").exists()
+
+
+def test_a_warehouse_that_is_open_elsewhere_is_refused(home: Settings, tmp_path: Path) -> None:
+    code = f"import duckdb; c = duckdb.connect({str(home.home / 'warehouse/toy.duckdb')!r}); "
+    code += "print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout and holder.stdout.readline()
+        with pytest.raises(TransientError, match=r"cannot copy .*toy\.duckdb"):
+            backup(home, tmp_path / "x.tar.zst", made_at=MADE_AT)
+        holder.communicate(b"\n")
+    assert list(tmp_path.glob("*.zst")) == []
+
+
+def test_bad_targets_are_refused(home: Settings, other: Settings, archive: Path) -> None:
+    for where, target, words in (
+        (home, home.home / "logs" / "x.tar.zst", "lies in the home"),
+        (home, archive, "exists"),
+        (other, archive.with_name("x.tar.zst"), "there is no state"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            backup(where, target, made_at=MADE_AT)
+
+
+def test_a_link_out_of_the_home_is_refused(home: Settings, tmp_path: Path) -> None:
+    """A copy without what is behind it would be none; a link inside is no loss."""
+    (home.airflow_home / "latest").symlink_to("airflow.db")
+    backup(home, tmp_path / "x.tar.zst", made_at=MADE_AT)
+    (tmp_path / "disk").mkdir()
+    (home.home / "mlflow").symlink_to(tmp_path / "disk")
+    with pytest.raises(ConfigError, match="is a link to"):
+        backup(home, tmp_path / "y.tar.zst", made_at=MADE_AT)
+
+
+# Restore refuses
+
+
+def changed(archive: Path, how: str) -> None:
+    whole = archive.read_bytes()
+    middle = len(whole) // 2
+    if how == "truncated":
+        archive.write_bytes(whole[:middle])
+    elif how == "a byte":
+        archive.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    elif how == "no archive":
+        archive.write_text("not an archive")
+    elif how == "empty":
+        archive.write_bytes(b"")
+    else:
+        rewritten(archive, how)
+
+
+def rewritten(archive: Path, how: str) -> None:
+    """Unpacked, changed by somebody who knows the format, and packed again."""
+    with (
+        pa.input_stream(str(archive), compression="zstd") as s,
+        tarfile.open(fileobj=s, mode="r|") as t,
+    ):
+        members = [(member, file.read()) for member in t if (file := t.extractfile(member))]
+    if how == "a row":
+        members = [(m, c.replace(b"rows", b"bows")) for m, c in members]
+    elif how == "a file less":
+        members = [(m, c) for m, c in members if "parquet" not in m.name]
+    elif how == "permissions":
+        for member, _ in members:
+            member.mode |= 0o044
+    elif how == "a path that leads out":
+        members[0][0].name = "home/../../escaped"
+    with (
+        pa.output_stream(str(archive), compression="zstd") as s,
+        tarfile.open(fileobj=s, mode="w|") as t,
+    ):
+        for member, data in members:
+            t.addfile(member, pa.BufferReader(data))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("truncated", "a byte", "no archive", "empty"),
+        *("a row", "a file less", "permissions", "a path that leads out"),
+    ],
+)
+def test_a_damaged_archive_is_refused_before_anything_is_touched(
+    home: Settings, other: Settings, archive: Path, how: str, tmp_path: Path
+) -> None:
+    changed(archive, how)
+    before = content(home)
+    with pytest.raises(DataError, match="is damaged"):
+        restore(home, archive, replace=True)
+    with pytest.raises(DataError, match="is damaged"):
+        restore(other, archive, replace=False)
+    assert content(home) == before and content(other) == {}
+    assert not list(home.home.parent.glob(".*")) and not list(tmp_path.rglob("escaped"))
+
+
+def test_an_archive_of_a_newer_format_is_refused(home: Settings, archive: Path) -> None:
+    with (
+        pa.input_stream(str(archive), compression="zstd") as s,
+        tarfile.open(fileobj=s, mode="r|") as t,
+    ):
+        members = [(member, file.read()) for member in t if (file := t.extractfile(member))]
+    plain = json.loads(members[-1][1]) | {"format": 2, "flightline": "9.0"}
+    members[-1] = (members[-1][0], json.dumps(plain).encode())
+    with (
+        pa.output_stream(str(archive), compression="zstd") as s,
+        tarfile.open(fileobj=s, mode="w|") as t,
+    ):
+        for member, data in members:
+            member.size = len(data)
+            t.addfile(member, pa.BufferReader(data))
+    with pytest.raises(ConfigError, match=r"written by Flightline 9\.0"):
+        restore(home, archive, replace=True)
+
+
+def test_state_is_given_up_only_if_asked(home: Settings, archive: Path) -> None:
+    (home.home / "lake" / "newer").write_text("x")
+    (home.home / "platform.json").write_text('{"airflow": 3, "mlflow": 4}')
+    with pytest.raises(ConfigError, match="is not empty"):
+        restore(home, archive, replace=False)
+    assert (home.home / "lake" / "newer").exists()
+    restore(home, archive, replace=True)
+    assert not (home.home / "lake" / "newer").exists()
+    assert json.loads((home.home / "platform.json").read_text())["airflow"] == 3, "this machine's"
+
+
+def test_a_missing_file_is_refused(other: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no file"):
+        restore(other, tmp_path / "none.tar.zst", replace=False)
+
+
+def test_a_running_platform_is_refused(home: Settings, archive: Path) -> None:
+    log = home.home / "logs" / "mlflow.log"
+    journal = home.home / "logs" / "platform.jsonl"
+    processes.start(
+        "mlflow", ["sleep", "60"], home=home.home, log=log, journal=journal, env=os.environ
+    )
+    try:
+        with pytest.raises(ConfigError, match="is running") as refused:
+            restore(home, archive, replace=True)
+    finally:
+        processes.stop_all(home.home, grace_seconds=1)
+    assert "flightline down" in str(refused.value)
+
+
+def test_a_running_stage_is_refused(home: Settings, archive: Path) -> None:
+    with (
+        exclusive(home.home / "locks" / "toy.lock"),
+        pytest.raises(TransientError, match="toy is busy"),
+    ):
+        restore(home, archive, replace=True)
+
+
+# Kills
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ml.local import restore
+from ml.settings import Settings
+name, when = sys.argv[3:]
+real = getattr(restore, name)
+def kill(*arguments):
+    if when == "after":
+        real(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(restore, name, kill)
+restore.restore(Settings(home=Path(sys.argv[1])), Path(sys.argv[2]), replace=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "when", "is_new"),
+    [("_write", "after", False), ("_exchange", "before", False), ("_exchange", "after", True)],
+)
+def test_a_kill_leaves_the_old_state_or_the_new(
+    home: Settings, archive: Path, name: str, when: str, is_new: bool
+) -> None:
+    mark = home.home / "lake" / "newer"
+    mark.write_text("x")
+    before = content(home)
+    command = [sys.executable, "-c", KILLED, str(home.home), str(archive), name, when]
+    done = subprocess.run(command, cwd=REPOSITORY, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert mark.exists() is not is_new
+    if not is_new:
+        assert content(home) == before
+    restore(home, archive, replace=True)
+    assert not mark.exists() and count(home.airflow_home / "airflow.db") == 100
+    assert not list(home.home.parent.glob(".*")), "what the kill left is cleared"
+
+
+def test_where_folders_cannot_be_swapped_in_one_step_a_kill_between_is_mended(
+    home: Settings, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the home has no name for a moment, and the next restore gives it back first."""
+    home.home.rename(home.home.with_name(".home.restored-over"))
+    with pytest.raises(ConfigError, match="is not empty"):
+        restore(home, archive, replace=False)
+    assert count(home.airflow_home / "airflow.db") == 100
+
+
+def test_without_the_system_call_two_renames_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from ml.local import restore as module
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "no renameat2")
+
+    for name in ("new", "home"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    monkeypatch.setattr(module, "_renamed_both", none)
+    _exchange(tmp_path / "new", tmp_path / "home", tmp_path / "aside")
+    assert (tmp_path / "home" / "new").exists() and (tmp_path / "aside" / "home").exists()
