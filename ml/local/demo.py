@@ -37,7 +37,8 @@ _CALENDAR_JOBS = (Job.PARTITION, Job.RETRAIN)
 # Training sets lie in the lake now; homes that were made before have a folder of them.
 _OWN_ENTRIES = re.compile(
     r"airflow|bench|dbt|feast|lake|locks|logs|mlflow|reports|training_sets|warehouse"
-    r"|platform\.lock|(secrets|platform)\.json|\.(secrets|platform)\.json\.\d+"  # half-written
+    r"|platform\.lock|(secrets|platform|state)\.json"
+    r"|\.(secrets|platform)\.json\.\d+"  # half-written
 )
 # The first start makes the one, the first stage the other: names like `logs` alone prove nothing.
 _MARKS = ("platform.lock", "locks")

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from rich.table import Table
 
+from ml.adapters import state
 from ml.adapters.connect import connect
 from ml.adapters.files import exclusive
 from ml.core.errors import ConfigError
@@ -34,6 +35,7 @@ def command(partitions_before: Sequence[str], *, dry_run: bool, yes: bool) -> No
         TransientError: if a stage is running.
     """
     where, now, out = settings(), time.time(), console()
+    state.check(where)
     before = _keys(partitions_before)
     found = plan(where, now, before)
     for line in _not_looked_at(where):
@@ -62,7 +64,8 @@ def plan(where: Settings, now: float, before: Mapping[str, str] | None = None) -
     if where.mlflow_database.exists() and not where.tracking_uri:
         runs = gc_models.runs(where, now, available())
         found += [runs, gc_models.training_sets(where, now, runs.items)]
-    found += [gc_files.quarantine(where, now), gc_files.leftovers(where, now)]
+    files = (gc_files.quarantine, gc_files.upgrade_copies, gc_files.leftovers)
+    found += [find(where, now) for find in files]
     asked = []
     for slug, key in (before or {}).items():
         asked += gc_files.partitions(where, connect(slug, with_server(where)), key)

@@ -45,6 +45,14 @@ def quarantine(where: Settings, now: float) -> Waste:
     return of_files("quarantined rows", f"older than {days} days, not replayed", root, old)
 
 
+def upgrade_copies(where: Settings, now: float) -> Waste:
+    """Databases as they were before a newer version of their program changed their tables."""
+    days = where.keep_runs_days
+    copies = where.home.glob("*/*.db.before-*")
+    old = older(copies, now - days * DAY_SECONDS)
+    return of_files("copies from before upgrades", f"older than {days} days", where.home, old)
+
+
 def leftovers(where: Settings, now: float) -> Waste:
     """Unfinished files of processes that were killed."""
     return of_files(

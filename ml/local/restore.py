@@ -16,6 +16,7 @@ from typing import IO
 
 import pyarrow as pa
 
+from ml.adapters import state
 from ml.adapters.files import exclusive, storage_errors
 from ml.core.errors import ConfigError, DataError
 from ml.local import processes
@@ -46,7 +47,8 @@ def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
         replace: whether state that is there may go.
 
     Raises:
-        ConfigError: if the platform runs, the home is not empty, or the archive is none.
+        ConfigError: if the platform runs, the home is not empty, the archive is none, or a
+            newer version has written its state.
         DataError: if the archive is damaged.
         TransientError: if a stage runs, or there is no room.
     """
@@ -63,6 +65,7 @@ def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
                 shutil.rmtree(leftover, ignore_errors=True)
             try:
                 manifest = _unpack(source, new)
+                state.check(where.model_copy(update={"home": new}))
                 relocate(new, Path(manifest.home), home)
                 _keep_ports(where, new)
                 os.sync()

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml.adapters import state
 from ml.core.errors import ConfigError, TransientError
 from ml.local import airflow_db, journal, processes, readiness
 from ml.local.airflow_api import AirflowApi
@@ -192,6 +193,7 @@ def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.P
     secrets = load_secrets(settings)
     write_airflow_passwords(settings, secrets.passwords)
     settings.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
+    state.settle(settings.model_copy(update={"tracking_uri": None}))  # the server is this one
     env = platform_environment(settings, secrets, ports, inherited=os.environ)
 
     def start(name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -231,6 +233,7 @@ def _migrate(
     database = settings.airflow_home / "airflow.db"
     if database.exists() and marker.exists() and marker.read_text() == version:
         return
+    state.keep_copy(database, version)
     progress(f"preparing Airflow's database (version {version})")
     if start("migrate", [str(SCRIPTS / "airflow"), "db", "migrate"]).wait() != 0:
         raise readiness.component_ended("migrate", log_path(settings, "migrate"))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ml.adapters import state
 from ml.adapters.connect import connect
 from ml.adapters.files import exclusive
 from ml.core.errors import ConfigError, TransientError
@@ -264,9 +265,11 @@ def opened(
     """The platform of a use case, which nobody else works on meanwhile.
 
     Raises:
+        ConfigError: if the state in the home is of a newer version, or cannot be upgraded.
         TransientError: if another stage of this use case still runs after `wait_seconds`.
     """
     where = where or settings()
+    state.settle(where)
     platform = connect(slug, where)
     with exclusive(where.home / "locks" / f"{slug}.lock", wait_seconds=wait_seconds):
         yield platform

@@ -261,6 +261,16 @@ def test_an_archive_of_a_newer_format_is_refused(home: Settings, archive: Path) 
         restore(home, archive, replace=True)
 
 
+def test_state_of_a_newer_version_is_refused_before_anything_is_touched(
+    home: Settings, other: Settings, tmp_path: Path
+) -> None:
+    (home.home / "state.json").write_text(json.dumps({"layout": 99, "flightline": "9.0"}))
+    backup(home, tmp_path / "newer.tar.zst", made_at=MADE_AT)
+    with pytest.raises(ConfigError, match="of a newer version: layout 99"):
+        restore(other, tmp_path / "newer.tar.zst", replace=False)
+    assert content(other) == {}
+
+
 def test_state_is_given_up_only_if_asked(home: Settings, archive: Path) -> None:
     (home.home / "lake" / "newer").write_text("x")
     (home.home / "platform.json").write_text('{"airflow": 3, "mlflow": 4}')

@@ -62,6 +62,7 @@ OLD = (
     f"lake/quarantine/{SLUG}/events/partition_key=2020-01-01/data.parquet",
     f"lake/raw/{SLUG}/events/partition_key=2020-01-01/.data.parquet.0123abcd",
     ".secrets.json.4711",
+    "airflow/airflow.db.before-9.0",
 )
 KEPT = (
     "logs/scheduler.log",  # a process may have it open

@@ -1,0 +1,204 @@
+"""What wrote the state of a home: the version of its layout and of the packages with tables in it.
+
+State of an older layout is migrated step by step, each kept before the next begins; state of a
+newer one is refused, because nothing here knows what it means.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml.adapters.files import exclusive, replacing
+from ml.core.errors import ConfigError, TransientError
+
+if TYPE_CHECKING:
+    from ml.settings import Settings
+
+PACKAGES = ("apache-airflow", "dbt-core", "duckdb", "feast", "mlflow")
+_WAIT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class State:
+    """What `state.json` says.
+
+    Attributes:
+        layout: 0 where there is no such file: a new home, or one of before there were layouts.
+        flightline, packages: versions that wrote to the home last.
+    """
+
+    layout: int = 0
+    flightline: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+def _adopt(_: Settings) -> None:
+    """0 → 1: from now on the layout has a number; nothing moves."""
+
+
+MIGRATIONS: tuple[Callable[[Settings], None], ...] = (_adopt,)
+"""By position: from that layout to the next. Each may be repeated: a kill may come before its
+end is written down."""
+
+
+def state_file(where: Settings) -> Path:
+    """Where it is kept."""
+    return where.home / "state.json"
+
+
+def read(where: Settings) -> State:
+    """What a home says of itself.
+
+    Raises:
+        ConfigError: if it cannot be understood.
+    """
+    path = state_file(where)
+    try:
+        return State(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return State()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"cannot read {path}: {error}",
+            expected="the JSON that Flightline wrote",
+            repair="restore the home from a backup",
+        ) from error
+
+
+def check(where: Settings) -> State:
+    """What a home says of itself, if this version can work with it; nothing is changed.
+
+    Raises:
+        ConfigError: if a newer version has written it.
+    """
+    found = read(where)
+    if found.layout > len(MIGRATIONS):
+        raise ConfigError(
+            f"the state in {where.home} is of a newer version: layout {found.layout}, written by "
+            f"Flightline {found.flightline}",
+            expected=f"layout {len(MIGRATIONS)} or older",
+            repair="update this checkout, restore a backup of before the update, or set MLOPS_HOME",
+        )
+    return found
+
+
+def settle(where: Settings) -> None:
+    """Bring the state of a home to this version, and write down which that is.
+
+    A look at one small file if there is nothing to do. MLflow's database is left to whoever runs
+    its server, if there is one.
+
+    Raises:
+        ConfigError: if a newer version has written the state, or a database cannot be upgraded.
+        TransientError: if another process has been at it for five minutes.
+    """
+    if check(where) == _this(where):
+        return
+    with exclusive(where.home / "locks" / "state.lock", wait_seconds=_WAIT_SECONDS):
+        found = check(where)  # another process may have done it meanwhile
+        for number in range(found.layout, len(MIGRATIONS)):
+            MIGRATIONS[number](where)
+            found = replace(found, layout=number + 1)
+            _write(where, found)
+        if not where.tracking_uri and found != _this(where):
+            if found.packages.get("mlflow") != version("mlflow"):
+                upgrade_mlflow(where, found.packages.get("mlflow", ""))
+            _write(where, _this(where))
+
+
+def _this(where: Settings) -> State:
+    """What the file says where all is as it should be."""
+    if where.tracking_uri:  # its versions were written down by the process that runs the server
+        return replace(read(where), layout=len(MIGRATIONS))
+    return State(len(MIGRATIONS), version("flightline"), {name: version(name) for name in PACKAGES})
+
+
+def _write(where: Settings, state: State) -> None:
+    with replacing(state_file(where)) as temporary:
+        temporary.write_text(json.dumps(asdict(state), indent=2) + "\n")
+
+
+def keep_copy(database: Path, name: str) -> Path | None:
+    """A copy of an SQLite database beside it, as it was before an upgrade; None if there is none.
+
+    The first copy counts: what a killed upgrade has left is not what was there before.
+    """
+    copy = database.with_name(f"{database.name}.before-{name}")
+    if not database.exists():
+        return None
+    if not copy.exists():
+        with replacing(copy) as temporary, closing(sqlite3.connect(database, timeout=60)) as opened:
+            opened.execute("vacuum into ?", (str(temporary),))
+    return copy
+
+
+def upgrade_mlflow(where: Settings, before: str) -> None:
+    """Bring MLflow's tables to the installed version, with a copy of the database before.
+
+    Args:
+        before: the version that wrote them; empty if nobody has written that down.
+
+    Raises:
+        ConfigError: if a newer version has written them, or the upgrade fails; the database stays
+            as it was.
+    """
+    database = where.mlflow_database
+    old = _revision(database)
+    known, newest = _known_revisions() if old else ((), ())
+    if old is None or old in newest:
+        return
+    if old not in known:
+        raise ConfigError(
+            f"MLflow {version('mlflow')} does not know the tables of {database} ({old}): a newer "
+            "version has written them" + f", at least {before}" * bool(before),
+            expected="the version that wrote them, or a newer one",
+            repair="check out the commit of then, and make setup; or restore a backup of before",
+        )
+    copy = keep_copy(database, version("mlflow"))
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{database}"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        assert copy is not None
+        copy.replace(database)  # its steps are not always undone by a failure
+        last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
+        raise ConfigError(
+            f"MLflow {version('mlflow')} cannot upgrade {database}: {''.join(last)}",
+            expected="a whole database of an older version",
+            repair=f"it is as it was; try by hand: mlflow db upgrade sqlite:///{database}",
+        )
+
+
+def _known_revisions() -> tuple[set[str], set[str]]:
+    """All revisions of MLflow's tables that the installed version knows, and the newest."""
+    from alembic.script import ScriptDirectory
+
+    found = find_spec("mlflow")  # its import would take seconds
+    assert found is not None
+    assert found.submodule_search_locations
+    folder = Path(found.submodule_search_locations[0], "store", "db_migrations")
+    scripts = ScriptDirectory(str(folder))
+    return {one.revision for one in scripts.walk_revisions()}, set(scripts.get_heads())
+
+
+def _revision(database: Path) -> str | None:
+    """Which tables it has; None if it has none yet: MLflow makes them as they should be."""
+    if not database.exists():
+        return None
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as opened:
+        try:
+            rows: Sequence[tuple[str]] = opened.execute("select version_num from alembic_version")
+            return next((number for (number,) in rows), None)
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return None
+            raise TransientError(f"cannot read {database}: {error}") from error

@@ -1,0 +1,165 @@
+"""State of another version: refused if newer, migrated step by step if older."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ml.adapters import state
+from ml.adapters.mlflow_client import client
+from ml.core.errors import ConfigError
+from ml.settings import Settings
+
+pytestmark = pytest.mark.xdist_group("state")
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home")
+
+
+def written(where: Settings, **fields: object) -> None:
+    where.home.mkdir(parents=True, exist_ok=True)
+    state.state_file(where).write_text(json.dumps(fields))
+
+
+def test_the_first_who_works_in_a_home_signs_it(where: Settings) -> None:
+    state.settle(where)
+    found = state.read(where)
+    assert found.layout == len(state.MIGRATIONS)
+    assert found.packages.keys() == set(state.PACKAGES) and all(found.packages.values())
+    before = state.state_file(where).stat().st_mtime_ns
+    state.settle(where)
+    assert state.state_file(where).stat().st_mtime_ns == before, "then it is only looked at"
+
+
+def test_a_look_changes_nothing(where: Settings) -> None:
+    assert state.check(where).layout == 0
+    assert not where.home.exists()
+
+
+@pytest.mark.parametrize("act", [state.check, state.settle])
+def test_state_of_a_newer_version_is_refused(
+    where: Settings, act: Callable[[Settings], object]
+) -> None:
+    written(where, layout=len(state.MIGRATIONS) + 1, flightline="9.0", packages={})
+    before = state.state_file(where).read_text()
+    with pytest.raises(ConfigError, match=r"newer version: layout \d+, written by Flightline 9\.0"):
+        act(where)
+    assert state.state_file(where).read_text() == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"layout": 1, "colour": "red"}'])
+def test_what_nobody_wrote_is_refused(where: Settings, text: str) -> None:
+    where.home.mkdir()
+    state.state_file(where).write_text(text)
+    with pytest.raises(ConfigError, match="cannot read"):
+        state.check(where)
+
+
+def test_older_state_is_migrated_step_by_step_and_a_killed_step_is_repeated(
+    where: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+
+    def step(number: int) -> Callable[[Settings], None]:
+        def migrate(_: Settings) -> None:
+            done.append(number)
+            if done == [1, 2]:
+                raise KeyboardInterrupt
+
+        return migrate
+
+    written(where, layout=1, flightline="0.1.0", packages={})
+    monkeypatch.setattr(state, "MIGRATIONS", tuple(map(step, range(4))))
+    with pytest.raises(KeyboardInterrupt):
+        state.settle(where)
+    assert state.read(where).layout == 2, "the first of them is done"
+    state.settle(where)
+    assert done == [1, 2, 2, 3] and state.read(where).layout == 4
+    state.settle(where)
+    assert done == [1, 2, 2, 3]
+
+
+# MLflow's tables
+
+
+def revision(where: Settings) -> str:
+    with closing(sqlite3.connect(where.mlflow_database)) as opened:
+        [(number,)] = opened.execute("select version_num from alembic_version")
+    return str(number)
+
+
+@pytest.fixture(scope="module")
+def older_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a run, taken back to the tables of an older MLflow by its own migrations."""
+    from alembic import command
+    from mlflow.store.db.utils import _get_alembic_config
+
+    path = tmp_path_factory.mktemp("older") / "mlflow.db"
+    uri = f"sqlite:///{path}"
+    made = client(uri)
+    made.create_run(made.create_experiment("toy"), tags={"mark": "kept"})
+    command.downgrade(_get_alembic_config(uri), "-1")
+    return path
+
+
+@pytest.fixture
+def older(where: Settings, older_store: Path) -> Settings:
+    where.mlflow_database.parent.mkdir(parents=True)
+    where.mlflow_database.write_bytes(older_store.read_bytes())
+    return where
+
+
+def marks(where: Settings) -> list[str]:
+    found = client(f"sqlite:///{where.mlflow_database}")
+    [experiment] = found.search_experiments(filter_string="name = 'toy'")
+    runs = found.search_runs([experiment.experiment_id])
+    return [run.data.tags["mark"] for run in runs]
+
+
+def test_mlflows_older_tables_are_upgraded_with_a_copy_before(older: Settings) -> None:
+    before = revision(older)
+    assert before not in state._known_revisions()[1]
+    state.settle(older)
+    assert revision(older) in state._known_revisions()[1] and marks(older) == ["kept"]
+    [copy] = older.mlflow_database.parent.glob("*.before-*")
+    with closing(sqlite3.connect(copy)) as opened:
+        assert opened.execute("select version_num from alembic_version").fetchall() == [(before,)]
+
+
+def test_tables_of_a_newer_mlflow_are_refused_and_untouched(older: Settings) -> None:
+    with closing(sqlite3.connect(older.mlflow_database)) as opened, opened:
+        opened.execute("update alembic_version set version_num = 'fff000fff000'")
+    with pytest.raises(ConfigError, match="newer version has written them"):
+        state.settle(older)
+    assert revision(older) == "fff000fff000"
+    assert state.read(older).packages == {}, "not signed"
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(older: Settings) -> None:
+    """Its tables are lost, as in a half-broken copy."""
+    with closing(sqlite3.connect(older.mlflow_database)) as opened, opened:
+        for (name,) in opened.execute(
+            "select name from sqlite_master where type = 'table' and name <> 'alembic_version'"
+            " and name not like 'sqlite%'"
+        ).fetchall():
+            opened.execute(f'drop table "{name}"')
+    before = revision(older)
+    with pytest.raises(ConfigError, match="cannot upgrade"):
+        state.settle(older)
+    assert revision(older) == before and state.read(older).packages == {}
+
+
+def test_a_database_behind_a_server_is_left_to_it(older: Settings) -> None:
+    before = revision(older)
+    behind = older.model_copy(update={"tracking_uri": "http://127.0.0.1:1"})
+    state.settle(behind)
+    assert revision(older) == before and state.read(older).packages == {}
+    state.settle(older)
+    assert revision(older) != before, "whoever starts the server does it"
