@@ -10,7 +10,7 @@ import pytest
 from support import SLUG
 
 from ml.core.story import Job, Step
-from ml.local.bench import __main__ as bench
+from ml.local.bench import command as bench
 from ml.local.bench import page
 from ml.local.bench.figures import Figure, Section, ratio
 from ml.local.bench.story import _returned, _summed
@@ -106,6 +106,12 @@ def _die(part: str) -> Section:
     import os
 
     os._exit(9)
+
+
+def test_a_part_runs_in_a_process_of_its_own() -> None:
+    """What it is to run must be found there: this module has no measurements, which is told."""
+    found = bench.measured("figures")
+    assert "module 'ml.local.bench.figures' has no attribute 'measure'" in found.failure
 
 
 def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
