@@ -21,6 +21,7 @@ from ml.stages.intake.examine import Examined, examine
 from ml.stages.intake.judge import NULLED, REJECTED, STOPPED, STOPPED_BY
 from ml.stages.intake.receipts import Receipt, Receipts
 from ml.stages.intake.revisions import Terms, Version, versions
+from ml.stages.many import for_each
 
 _LISTED = 3
 
@@ -146,7 +147,9 @@ def _write(
 ) -> None:
     lake, table = platform.lake, one.delivery.table.name
     quarantined = one.aside()
-    for key, version in found.items():
+
+    def write(item: tuple[str | None, Version]) -> None:
+        key, version = item
         aside = quarantined[key]
         if len(aside):
             lake.write("quarantine", table, key, aside.to_arrow())
@@ -162,7 +165,11 @@ def _write(
                 extent=one.extents[key],
             ),
         )
-        if not len(aside):
+
+    list(for_each(write, found.items()))
+    # One at a time: with the last file of a table goes its folder, in which others may be writing.
+    for key in found:
+        if not len(quarantined[key]):
             lake.remove("quarantine", table, key)
         lake.remove(STOPPED, table, key)
 

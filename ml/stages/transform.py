@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Self
+from typing import Self, TypeAlias
 
 import pyarrow as pa
 
 from ml.core.errors import DataError
 from ml.core.partitions import Partition
 from ml.core.ports import Finding, Platform
+from ml.stages.many import for_each
 from ml.stages.stale import Stamp, new_stamps, stale_partitions, stored_stamp
 from ml.stages.superseded import revision_times, with_superseded
 
@@ -124,42 +125,42 @@ def _export(
     stamps: Mapping[str, Stamp] | None = None,
 ) -> tuple[int, int]:
     """Rows of a mart, and how many of its partitions changed."""
-    written = _Written(platform, "marts", table)
-    exported = platform.warehouse.export(table, partitions)
-    for partition, content in zip(partitions, exported, strict=True):
-        written.add(partition, content, stamps[partition.key].to_metadata() if stamps else None)
-    return written.rows, written.changed
+    exported = zip(partitions, platform.warehouse.export(table, partitions), strict=True)
+    contents = (
+        (p.key, content, stamps[p.key].to_metadata() if stamps else None) for p, content in exported
+    )
+    return _write(platform, "marts", table, contents)
 
 
 def _export_features(
     platform: Platform, table: str, partitions: Sequence[Partition], build: _Build
 ) -> tuple[int, int]:
     """Rows of a feature table, and how many of its partitions changed."""
-    written = _Written(platform, "features", table)
-    exported = platform.warehouse.export(table, partitions)
-    for partition, content in zip(partitions, exported, strict=True):
-        written.add(partition, _with_superseded(platform, table, partition, content, build))
-    return written.rows, written.changed
+    exported = zip(partitions, platform.warehouse.export(table, partitions), strict=True)
+    contents = (
+        (p.key, _with_superseded(platform, table, p, content, build), None)
+        for p, content in exported
+    )
+    return _write(platform, "features", table, contents)
 
 
-class _Written:
-    """Writes partitions of a table that differ from what is there, and counts."""
+_Content: TypeAlias = tuple[str, pa.Table, Mapping[str, str] | None]
 
-    def __init__(self, platform: Platform, area: str, table: str) -> None:
-        self._lake, self._area, self._table = platform.lake, area, table
-        self._present = set(platform.lake.keys(area, table))
-        self.rows = self.changed = 0
 
-    def add(
-        self, partition: Partition, content: pa.Table, metadata: Mapping[str, str] | None = None
-    ) -> None:
-        before = self._digest(partition) if partition.key in self._present else ""
-        self._lake.write(self._area, self._table, partition.key, content, metadata)
-        self.changed += self._digest(partition) != before
-        self.rows += len(content)
+def _write(
+    platform: Platform, area: str, table: str, contents: Iterable[_Content]
+) -> tuple[int, int]:
+    """Write partitions: their key, rows and metadata; all rows, and how many partitions changed."""
+    lake, present = platform.lake, set(platform.lake.keys(area, table))
 
-    def _digest(self, partition: Partition) -> str:
-        return self._lake.digest(self._area, self._table, [partition.key])
+    def write(one: _Content) -> tuple[int, bool]:
+        key, content, metadata = one
+        before = lake.digest(area, table, [key]) if key in present else ""
+        lake.write(area, table, key, content, metadata)
+        return len(content), lake.digest(area, table, [key]) != before
+
+    written = list(for_each(write, contents))
+    return sum(rows for rows, _ in written), sum(changed for _, changed in written)
 
 
 def _with_superseded(
