@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -336,3 +339,33 @@ def test_every_data_test_fails_when_it_should(data: Platform) -> None:
         "stg_nycflights13__weather_covers_hours",
         "stg_nycflights13__weather_is_fresh",
     }
+
+
+PARSE_AFTER_WARMING = """
+import sys
+import airflow_local_settings as warm
+warm.make_dbt_schemas()
+from dbt_common.dataclass_schema import dbtClassMixin
+from ml.adapters.warehouse import DuckDBWarehouse
+from ml.settings import settings
+from ml.use_cases import load_spec
+made = dbtClassMixin.json_schema.__func__.cache_info().misses
+assert DuckDBWarehouse(load_spec(sys.argv[1]), settings()).invoke(["--quiet", "parse"]).success
+found = dbtClassMixin.json_schema.__func__.cache_info()
+print("made", made, "of", found.misses, "used", found.hits > 0)
+"""
+
+
+def test_the_schemas_that_dbt_needs_are_made_before_the_fork(tmp_path: Path) -> None:
+    """Another version of dbt may need others: then each task would make them anew."""
+    path, home = str(ROOT / "infra" / "airflow"), str(tmp_path / "home")
+    for _ in range(2):  # the first parses everything, which needs more of them
+        done = subprocess.run(
+            [sys.executable, "-c", PARSE_AFTER_WARMING, SLUG],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path, "MLOPS_HOME": home},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert "made 7 of 7 used True" in done.stdout, done.stdout + done.stderr
