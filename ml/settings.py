@@ -84,7 +84,9 @@ class Settings(BaseSettings):
         if not nearest.is_dir():
             raise ValueError(f"a folder, and {nearest} is a file")
         if not os.access(nearest, os.W_OK | os.X_OK):
-            raise ValueError(f"a folder that you may write to, and {nearest} is not one")
+            raise ValueError(
+                f"a folder that you may write to: mend owner, permissions or mount of {nearest}"
+            )
         return home
 
     @field_validator("tracking_uri")

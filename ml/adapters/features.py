@@ -18,6 +18,7 @@ import numpy as np
 
 from ml.adapters.feature_definitions import Definitions
 from ml.adapters.feature_exports import Stamp, check_schema, exported_files, stamps, unreadable
+from ml.adapters.files import database_error, storage_errors
 from ml.adapters.online import read_online
 from ml.core.errors import ConfigError, DataError, TransientError
 from ml.core.online import OnlineFeatures
@@ -51,7 +52,8 @@ class FeastFeatures:
     def _store(self) -> FeatureStore:
         from feast import FeatureStore
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         os.environ.update(
             MLOPS_SLUG=self.spec.slug,
             MLOPS_FEAST=str(self.folder),
@@ -233,11 +235,8 @@ class FeastFeatures:
                 expected="one writer at a time",
                 repair="wait a moment, then run this again",
             )
-        if "full" in text:
-            return TransientError(
-                f"no room for the databases in {self.folder}: {text}",
-                repair="free some space, then run this again",
-            )
+        if told := database_error(text, self.folder / f"{self.spec.slug}.online.sqlite"):
+            return told
         if "no such table" in text:
             return DataError(
                 f"nothing was materialized in {self.folder} yet: {text}",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +15,12 @@ from pathlib import Path
 from typing import TextIO
 from uuid import uuid4
 
-from ml.core.errors import ConfigError, TransientError
+from ml.core.errors import ConfigError, FlightlineError, TransientError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL_DATABASE = ("database or disk is full", "disk I/O error")
+_CLOSED_DATABASE = ("attempt to write a readonly database", "unable to open database file")
 
 
 @contextmanager
@@ -31,7 +35,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{path.name}.{uuid4().hex[:8]}"
+        _sweep(path)
+        temporary = path.parent / f".{path.name}.{os.getpid()}.{uuid4().hex[:8]}"
         try:
             yield temporary
             descriptor = os.open(temporary, os.O_RDONLY)
@@ -42,6 +47,42 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed writers of `path` have left beside it."""
+    start = f".{path.name}."
+    for entry in os.scandir(path.parent):
+        pid, _, rest = entry.name.removeprefix(start).partition(".")
+        if entry.name.startswith(start) and pid.isdecimal() and rest and not _is_alive(int(pid)):
+            Path(entry.path).unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[None]:
+    """Temporary files of this process go to `folder`, which is emptied before and removed after.
+
+    In the system's own folder those of a killed stage would stay until somebody looks.
+    """
+    with storage_errors(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -55,20 +96,39 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise TransientError(
-                f"no room for {path}: {error.strerror}",
-                expected="space on that disk; what was there before is untouched",
-                repair=f"free space below {path.parent}, or raise the quota, then run this again",
-            ) from error
-        if error.errno in _FORBIDDEN:
-            raise ConfigError(
-                f"no access to {path}: {error.strerror}",
-                expected="a folder that this user may read and write",
-                repair=f"mend owner, permissions or mount of {path.parent}, or choose another "
-                "place",
-            ) from error
+        if told := storage_error(error, path):
+            raise told from error
         raise
+
+
+def storage_error(error: OSError, path: Path) -> FlightlineError | None:
+    """What an error says of the disk below `path`, if it is the disk's."""
+    if error.errno in _FULL:
+        return _no_room(path, str(error.strerror))
+    return _no_access(path, str(error.strerror)) if error.errno in _FORBIDDEN else None
+
+
+def database_error(text: str, path: Path) -> FlightlineError | None:
+    """What SQLite's words say of the disk below `path`, where its database is."""
+    if any(words in text for words in _FULL_DATABASE):
+        return _no_room(path, text)
+    return _no_access(path, text) if any(words in text for words in _CLOSED_DATABASE) else None
+
+
+def _no_room(path: Path, reason: str) -> TransientError:
+    return TransientError(
+        f"no room for {path}: {reason}",
+        expected="space on that disk; what was there before is untouched",
+        repair=f"free space below {path.parent}, or raise the quota, then run this again",
+    )
+
+
+def _no_access(path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"no access to {path}: {reason}",
+        expected="a folder that this user may read and write",
+        repair=f"mend owner, permissions or mount of {path.parent}, or choose another place",
+    )
 
 
 def file_digest(path: Path) -> str:
@@ -87,10 +147,10 @@ def exclusive(path: Path, *, wait_seconds: float = 0) -> Iterator[None]:
     Airflow lets a second try run beside an orphan of the first; this lock does not.
 
     Raises:
-        TransientError: if another process still holds it after `wait_seconds`.
+        TransientError: if another process still holds it after `wait_seconds`, or the disk is full.
+        ConfigError: if this user may not write there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    with _lock_file(path) as file:
         deadline = time.monotonic() + wait_seconds
         while not _locked(file):
             if time.monotonic() >= deadline:
@@ -101,10 +161,17 @@ def exclusive(path: Path, *, wait_seconds: float = 0) -> Iterator[None]:
                     repair="wait until it is done, then run this again",
                 )
             time.sleep(0.2)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        with storage_errors(path):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
         yield
+
+
+def _lock_file(path: Path) -> TextIO:
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+")
 
 
 def _locked(file: TextIO) -> bool:

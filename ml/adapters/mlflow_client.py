@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,24 +11,44 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from ml.core.errors import TransientError
+from ml.adapters.files import database_error, replacing, storage_error
+from ml.core.errors import FlightlineError, TransientError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # MLflow keeps of a failed request only its text.
+_SQLITE = "sqlite:///"
 _AWAY = ("Max retries exceeded", "failed with timeout exception", "Connection aborted")
 
 
 @contextmanager
 def mlflow_errors(uri: str) -> Iterator[None]:
-    """Say in one line that the server is away; the client's own text is a page long."""
+    """Say in a line that the server is away or the disk refuses: MLflow's texts are pages long."""
     try:
         yield
+    except FlightlineError:
+        raise
     except Exception as error:
+        if told := _disk_error(error, _database(uri)):
+            raise told from error
         if is_away(error):
             raise _away(uri) from error
         raise
+
+
+def _database(uri: str) -> Path | None:
+    """The file of a local database."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def _disk_error(error: Exception, database: Path | None) -> FlightlineError | None:
+    if isinstance(error, OSError):
+        place = error.filename2 or error.filename or database or tempfile.gettempdir()
+        return storage_error(error, Path(place))
+    lines = str(error).splitlines() if database else ()
+    of_sqlite = [line for line in lines if line.startswith("(sqlite3.")]
+    return database_error(of_sqlite[0], database) if database and of_sqlite else None
 
 
 def is_away(error: BaseException) -> bool:
@@ -50,6 +71,18 @@ def is_away(error: BaseException) -> bool:
     return isinstance(error, ConnectionError | TimeoutError)
 
 
+def says_nothing(error: BaseException) -> bool:
+    """Whether an error tells nothing of what was asked for: MLflow is away, or the disk refuses.
+
+    What is read comes as a copy, so that a full disk hides it, too.
+
+    >>> says_nothing(OSError(28, "No space left on device")), says_nothing(FileNotFoundError())
+    (True, False)
+    """
+    is_of_disk = isinstance(error, OSError) and storage_error(error, Path()) is not None
+    return is_of_disk or is_away(error)
+
+
 def _away(uri: str) -> TransientError:
     return TransientError(
         f"MLflow does not answer at {uri}",
@@ -70,16 +103,32 @@ def client(uri: str) -> MlflowClient:
             urlopen(f"{uri}/health", timeout=5).close()
         except (URLError, OSError) as error:
             raise _away(uri) from error
-    database = uri.removeprefix("sqlite:///")
-    if database != uri:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
     import mlflow
 
-    chatty = ("mlflow.store.db.utils", "mlflow.tracking._model_registry.client", "mlflow.pyfunc")
-    for noisy in ("alembic", *chatty):
+    for noisy in ("alembic", "mlflow.tracking._model_registry.client", "mlflow.pyfunc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # It misses pip in an environment made by uv, at every model.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
+    # It prints the traceback of each error that it raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    if database := _database(uri):
+        _make(database)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return mlflow.MlflowClient()
+
+
+def _make(database: Path) -> None:
+    """Create the database, whole or not at all.
+
+    MLflow's migrations do not go on from where a kill has stopped them: "duplicate column name".
+    """
+    from mlflow.store.db.utils import _initialize_tables
+    from sqlalchemy import create_engine
+
+    if database.exists() and database.stat().st_size:
+        return
+    with replacing(database) as temporary:
+        engine = create_engine(f"{_SQLITE}{temporary}")
+        _initialize_tables(engine)  # type: ignore[no-untyped-call]  # MLflow's own have no types
+        engine.dispose()

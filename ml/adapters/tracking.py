@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ml.adapters import tracking_model as models
-from ml.adapters.mlflow_client import client, is_away, mlflow_errors
+from ml.adapters.mlflow_client import client, mlflow_errors, says_nothing
 from ml.adapters.tracking_artifacts import Artifacts, downloaded
 from ml.adapters.tracking_record import IDENTITY, Recorder, close
 from ml.adapters.tracking_verdict import log_verdict
@@ -126,7 +126,10 @@ class MlflowTracking:
         with mlflow_errors(self.uri):
             if not self._client.list_artifacts(run_id, _EVIDENCE.rpartition("/")[0]):
                 return None
-        content: Mapping[str, Any] = json.loads(self.document(run_id, _EVIDENCE))
+        try:
+            content: Mapping[str, Any] = json.loads(self.document(run_id, _EVIDENCE))
+        except ValueError:  # a validation was killed while it wrote: there is none that holds
+            return None
         return content
 
     def document(self, run_id: str, path: str) -> str:
@@ -137,7 +140,7 @@ class MlflowTracking:
                 with downloaded(self._client, run_id, path) as file:
                     return file.read_text()
             except (MlflowException, OSError) as error:
-                if is_away(error):
+                if says_nothing(error):
                     raise
                 if not self._has_run(run_id):
                     raise ConfigError(
@@ -157,7 +160,7 @@ class MlflowTracking:
         try:
             return bool(self._client.get_run(run_id))
         except MlflowException as error:
-            if is_away(error):
+            if says_nothing(error):
                 raise
             return False
 

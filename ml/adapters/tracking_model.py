@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ml.adapters import model_files
-from ml.adapters.mlflow_client import is_away
+from ml.adapters.mlflow_client import says_nothing
 from ml.adapters.model_files import CONTRACT, INTERVAL, NATIVE, Contract, ModelError, Predictor
 from ml.adapters.tracking_artifacts import downloaded
 from ml.core.errors import DataError
@@ -172,7 +172,7 @@ def read_rule(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> Che
         with downloaded(client, run_id, RULE_FOLDER) as folder:
             files = _read(folder)
     except (MlflowException, OSError) as error:
-        if is_away(error):
+        if says_nothing(error):
             raise
         raise _unreadable(run_id, RULE_FOLDER, error) from error
     _require(run_id, RULE_FOLDER, tags[RULE], _folder_digest(files))
@@ -187,7 +187,7 @@ def _stored(client: MlflowClient, run_id: str, uri: str) -> dict[str, bytes]:
         model = client.get_logged_model(uri.removeprefix("models:/"))
         return _read(Path(download_artifacts(f"{model.artifact_location}/data/{_FILES}")))
     except (MlflowException, OSError) as error:
-        if is_away(error):
+        if says_nothing(error):
             raise
         raise _unreadable(run_id, f"{_FILES} of {uri}", error) from error
 

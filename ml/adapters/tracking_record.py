@@ -202,17 +202,12 @@ def _short(digest: str) -> str:
 
 
 def close(client: MlflowClient, experiment_id: str, run_id: str, status: str) -> None:
-    """End a run that broke off, with its trials and its unfinished model."""
-    trials = client.search_runs(
-        [experiment_id],
-        filter_string=f"tags.`{PARENT}` = '{run_id}' and attributes.status = 'RUNNING'",
-    )
+    """End a run that broke off, with its trials and its model; those that were done are no use."""
+    trials = client.search_runs([experiment_id], f"tags.`{PARENT}` = '{run_id}'")
     for trial in trials:
-        client.set_terminated(trial.info.run_id, status=status)
-    stored = client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'")
-    for model in stored:
-        if str(model.status) != "READY":
-            client.finalize_logged_model(model.model_id, "FAILED")
+        client.set_terminated(trial.info.run_id, status=status, end_time=trial.info.end_time)
+    for model in client.search_logged_models([experiment_id], f"source_run_id = '{run_id}'"):
+        client.finalize_logged_model(model.model_id, "FAILED")
     client.set_terminated(run_id, status=status)
 
 

@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 
 from ml.adapters.dbt_code import code_digests
-from ml.adapters.files import replacing
+from ml.adapters.files import replacing, storage_errors
 from ml.core.errors import ConfigError, DataError, TransientError
 from ml.core.partitions import Partition
 from ml.core.ports import BuildResult, Finding
@@ -31,6 +31,7 @@ _LOCKED = "Could not set lock on file"
 
 
 _FULL = ("No space left", "File too large", "Could not write", "disk is full", "Out of disk")
+_CLOSED = ("Read-only file system", "Permission denied")
 _SAMPLE_ROWS = 5
 
 
@@ -103,7 +104,8 @@ class DuckDBWarehouse:
     def _all_or_nothing(self) -> Iterator[None]:
         """Rows that fail their tests must not be there when the next partition is built.
 
-        A copy is made before; one that is still there is of a build that was killed.
+        A copy is made before, empty if there is nothing to copy; one that is still there is of a
+        build that was killed.
         """
         copy = self.path.with_suffix(".before")
         if self.path.exists():
@@ -112,9 +114,11 @@ class DuckDBWarehouse:
                 self._require_unlocked()
         if copy.exists():
             self._restore(copy)
-        if self.path.exists():
-            with replacing(copy) as temporary:
+        with replacing(copy) as temporary:
+            if self.path.exists():
                 shutil.copyfile(self.path, temporary)
+            else:
+                temporary.touch()
         try:
             yield
         except BaseException:
@@ -124,10 +128,12 @@ class DuckDBWarehouse:
 
     def _restore(self, copy: Path) -> None:
         self.path.with_suffix(".duckdb.wal").unlink(missing_ok=True)
-        if copy.exists():
+        shutil.rmtree(self.path.with_suffix(".duckdb.tmp"), ignore_errors=True)
+        if copy.stat().st_size:
             copy.replace(self.path)
         else:
             self.path.unlink(missing_ok=True)
+            copy.unlink()
 
     def _require_unlocked(self) -> None:
         with self._connect():
@@ -142,19 +148,28 @@ class DuckDBWarehouse:
                 expected="space for it and for a copy while it is built",
                 repair="free some space, then run this again; it is as it was before",
             )
+        if any(sign in text for sign in _CLOSED):
+            raise ConfigError(
+                f"no access to the warehouse {self.path}",
+                expected="folders that this user may read and write",
+                repair=f"mend owner, permissions or mount of {self.path.parent}; "
+                f"{self.logs / 'dbt.log'} may say more",
+            )
 
     def invoke(self, arguments: Sequence[str]) -> dbtRunnerResult:
         """Run dbt in this process on this use case's project, files and folders."""
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         project = str(self.settings.dbt_project)
         os.environ.update(self.environment())
         try:
-            return dbtRunner().invoke(
-                [*arguments, "--project-dir", project, "--profiles-dir", project]
-            )
+            with storage_errors(self.path):
+                return dbtRunner().invoke(
+                    [*arguments, "--project-dir", project, "--profiles-dir", project]
+                )
         finally:  # or the file stays locked in this process
             DuckDBConnectionManager.close_all_connections()
 

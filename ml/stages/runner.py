@@ -13,7 +13,7 @@ from typing import Any
 
 from ml.adapters import state
 from ml.adapters.connect import connect
-from ml.adapters.files import exclusive
+from ml.adapters.files import exclusive, scratch
 from ml.core.errors import ConfigError, TransientError
 from ml.core.ports import Platform
 from ml.core.prediction_source import Source
@@ -271,5 +271,8 @@ def opened(
     where = where or settings()
     state.settle(where)
     platform = connect(slug, where)
-    with exclusive(where.home / "locks" / f"{slug}.lock", wait_seconds=wait_seconds):
+    with (
+        exclusive(where.home / "locks" / f"{slug}.lock", wait_seconds=wait_seconds),
+        scratch(where.home / "tmp" / slug),
+    ):
         yield platform

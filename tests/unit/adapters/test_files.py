@@ -5,13 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from ml.adapters.files import exclusive, file_digest, replacing, storage_errors
+from ml.adapters.files import (
+    database_error,
+    exclusive,
+    file_digest,
+    replacing,
+    scratch,
+    storage_errors,
+)
 from ml.core.errors import ConfigError, FlightlineError, TransientError
 
 
@@ -84,6 +92,48 @@ def test_kill_9_while_writing_leaves_the_old_file_and_frees_the_lock(tmp_path: P
     with exclusive(path.with_suffix(".lock")), replacing(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    child = _start_writer(path)
+    (left,) = tmp_path.glob(".data.parquet.*")
+    with replacing(path) as temporary:
+        temporary.write_text("a second writer leaves a live one alone")
+    assert left.exists()
+    child.kill()
+    child.wait(10)
+    other = tmp_path / ".data.parquet.index"
+    other.touch()
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert {p.name for p in tmp_path.glob(".*")} == {other.name}
+
+
+def test_temporary_files_of_a_killed_stage_are_gone_when_the_next_begins(tmp_path: Path) -> None:
+    before, folder = tempfile.gettempdir(), tmp_path / "tmp"
+    folder.mkdir()
+    (folder / "left").touch()
+    with scratch(folder):
+        assert list(folder.iterdir()) == []
+        assert Path(tempfile.mkdtemp()).parent == folder
+    assert not folder.exists() and tempfile.gettempdir() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("database or disk is full", TransientError),
+        ("(sqlite3.OperationalError) disk I/O error", TransientError),
+        ("attempt to write a readonly database", ConfigError),
+        ("unable to open database file", ConfigError),
+        ("no such table: runs", type(None)),
+    ],
+)
+def test_what_sqlite_says_of_a_disk_names_the_database(text: str, kind: type) -> None:
+    told = database_error(text, Path("/home/mlflow/mlflow.db"))
+    assert type(told) is kind
+    assert told is None or "/home/mlflow/mlflow.db" in str(told)
 
 
 def test_a_busy_lock_is_refused_at_once_and_names_the_process(tmp_path: Path) -> None:

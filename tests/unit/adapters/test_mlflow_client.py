@@ -1,4 +1,4 @@
-"""What errors of MLflow mean: away, to be tried again, or an answer."""
+"""What errors of MLflow mean: away, to be tried again, or an answer; or that the disk refuses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from requests import ConnectionError as NoConnection
 from requests import HTTPError, ReadTimeout, Response
 
 from ml.adapters.mlflow_client import is_away, mlflow_errors
-from ml.core.errors import DataError, TransientError
+from ml.core.errors import ConfigError, DataError, FlightlineError, TransientError
 
 
 def answered(status: int) -> HTTPError:
@@ -33,7 +33,6 @@ ANSWERED = [
     answered(404),
     answered(403),
     FileNotFoundError("gone"),
-    OSError(28, "No space left on device"),
     MlflowException("Run 'a' not found", RESOURCE_DOES_NOT_EXIST),
     DataError("broken"),
 ]
@@ -55,3 +54,32 @@ def test_an_answer_stays_what_it_is(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, mlflow_errors("http://a"):
         raise error
     assert caught.value is error
+
+
+_FULL = MlflowException(
+    "(sqlite3.OperationalError) database or disk is full\n[SQL: ...", TEMPORARILY_UNAVAILABLE
+)
+_CLOSED = MlflowException(
+    "(raised as a result of Query-invoked autoflush)\n"
+    "(sqlite3.OperationalError) attempt to write a readonly database",
+    TEMPORARILY_UNAVAILABLE,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "place"),
+    [
+        (_FULL, TransientError, "/home/mlflow.db"),
+        (_CLOSED, ConfigError, "/home/mlflow.db"),
+        (OSError(28, "No space left", "/home/a.json"), TransientError, "/home/a.json"),
+        (OSError(28, "No space left"), TransientError, "/home/mlflow.db"),
+        (PermissionError(13, "Permission denied", "/home/a.json"), ConfigError, "/home/a.json"),
+    ],
+)
+def test_a_disk_that_refuses_is_told_as_such(
+    error: Exception, kind: type[FlightlineError], place: str
+) -> None:
+    with pytest.raises(kind) as caught, mlflow_errors("sqlite:////home/mlflow.db"):
+        raise error
+    assert f" for {place}: " in caught.value.seen or f" to {place}: " in caught.value.seen
+    assert "\n" not in caught.value.seen
