@@ -10,7 +10,7 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -196,8 +196,8 @@ def _revision(database: Path) -> str | None:
         return None
     with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as opened:
         try:
-            rows: Sequence[tuple[str]] = opened.execute("select version_num from alembic_version")
-            return next((number for (number,) in rows), None)
+            rows = opened.execute("select version_num from alembic_version").fetchall()
+            return str(rows[0][0]) if rows else None
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 return None
