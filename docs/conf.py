@@ -44,7 +44,7 @@ highlight_language = "none"  # most blocks are commands and what they print
 suppress_warnings = ["misc.highlighting_failure"]  # blocks show parts of files, with `…` between
 # A fork may be without the reference use cases, of which the platform's pages tell.
 nitpick_ignore_regex = [
-    ("myst", rf".*/{slug}[/._].*") for slug in removed() if slug not in available()
+    ("myst", rf"(.*/)?{slug}[/._].*") for slug in removed() if slug not in available()
 ]
 
 

@@ -30,6 +30,7 @@ GENERATED: dict[str, Callable[[], str]] = {
 
 _FIRST = """
 README <../README>
+tutorial
 how-to/README
 reference/README
 explanation/README
