@@ -244,11 +244,11 @@ LIVED = [
     ),
 ]  # fmt: skip
 
-Failures = dict[str, dict[str, str]]
+Messages = dict[str, dict[str, str]]
 
 
-def failures(tree: Path, slugs: Iterable[str], *options: str) -> Failures:
-    """Runs the suite in a copy of the repository: messages by slug and failed check."""
+def messages(tree: Path, slugs: Iterable[str], *options: str) -> Messages:
+    """Runs the suite in a copy of the repository: by slug and check what failed, else nothing."""
     report = tree / "report.xml"
     where = environment(tree, tree / "home", tree / "data" / "scans.csv")
     done = subprocess.run(
@@ -263,11 +263,12 @@ def failures(tree: Path, slugs: Iterable[str], *options: str) -> Failures:
         check=False,
     )
     assert done.returncode in (0, 1), done.stdout[-3000:] + done.stderr[-3000:]
-    found: Failures = defaultdict(dict)
+    found: Messages = defaultdict(dict)
     for case in ET.parse(report).iter("testcase"):
         check, _, slug = case.attrib["name"].partition("[")
-        for failed in (*case.iter("failure"), *case.iter("error")):
-            found[slug.rstrip("]")][check] = failed.attrib["message"] + (failed.text or "")
+        failed = [*case.iter("failure"), *case.iter("error")]
+        text = "".join(one.attrib["message"] + (one.text or "") for one in failed)
+        found[slug.rstrip("]")][check] = text
     return found
 
 
@@ -281,11 +282,11 @@ def broken_tree(folder: Path, variants: Iterable[Variant]) -> Path:
     return tree
 
 
-def wrong(found: Failures, variants: Iterable[Variant]) -> list[str]:
+def wrong(found: Messages, variants: Iterable[Variant]) -> list[str]:
     """Where something else failed than the one check that should, or its message says less."""
-    text = []
+    text = [f"digits, which is good: {name} fails: {why}" for name, why in _failed(found, "digits")]
     for variant in variants:
-        failed = dict(found.get(variant.slug, {}))
+        failed = dict(_failed(found, variant.slug))
         message = failed.pop(variant.check, "")
         if variant.told not in message:
             text.append(f"{variant.slug}: {variant.check} says {message[:600]!r}")
@@ -293,21 +294,30 @@ def wrong(found: Failures, variants: Iterable[Variant]) -> list[str]:
     return text
 
 
+def _failed(found: Messages, slug: str) -> list[tuple[str, str]]:
+    return [(name, why) for name, why in found[slug].items() if why]
+
+
+def never_tripped(found: Messages, variants: Iterable[Variant]) -> set[str]:
+    """Checks that ran, and that no variant is made to fail."""
+    ran = {check for checks in found.values() for check in checks}
+    return ran - {variant.check for variant in variants}
+
+
 def test_each_static_check_catches_its_broken_slice(tmp_path: Path) -> None:
     tree = broken_tree(tmp_path, STATIC)
     slugs = ["digits", *(variant.slug for variant in STATIC)]
-    found = failures(tree, slugs, "-k", "not parse", "-m", "not slow")
-    assert found.pop("digits", {}) == {}, "the slice is good before it is broken"
+    found = messages(tree, slugs, "-k", "not parse", "-m", "not slow")
     assert wrong(found, STATIC) == []
-    caught, checks = {variant.check for variant in STATIC}, _checks(tree, "not slow")
-    assert checks - {check for check in checks if "parse" in check} == caught
+    assert never_tripped(found, STATIC) == set()
 
 
 def test_what_only_dbt_can_read_is_caught(tmp_path: Path) -> None:
     tree = broken_tree(tmp_path, PARSED)
     slugs = ["digits", *(variant.slug for variant in PARSED)]
-    found = failures(tree, slugs, "-k", "parse", "-m", "not slow")
-    assert found.pop("digits", {}) == {} and wrong(found, PARSED) == []
+    found = messages(tree, slugs, "-k", "parse", "-m", "not slow")
+    assert wrong(found, PARSED) == []
+    assert never_tripped(found, PARSED) == set()
 
 
 @pytest.mark.slow
@@ -315,32 +325,10 @@ def test_what_only_dbt_can_read_is_caught(tmp_path: Path) -> None:
 def test_each_check_of_a_life_catches_its_broken_slice(tmp_path: Path) -> None:
     tree = broken_tree(tmp_path, LIVED)
     slugs = ["digits", *(variant.slug for variant in LIVED)]
-    found = failures(tree, slugs, "-k", "test_lived", "-m", "slow")
-    assert found.pop("digits", {}) == {}, "the slice is good before it is broken"
+    found = messages(tree, slugs, "-m", "slow")
     assert wrong(found, LIVED) == []
     # What no slice can break has its own test beside it.
-    platform = {
+    assert never_tripped(found, LIVED) == {
         "test_the_model_survives_save_and_load",
         "test_a_model_that_changes_on_the_way_is_caught",
     }
-    assert _checks(tree, "slow") == platform | {variant.check for variant in LIVED}
-
-
-def _checks(tree: Path, marks: str) -> set[str]:
-    """Names of all checks of the suite."""
-    listed = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "tests/conformance", "--collect-only", "-q"),
-            *("--ignore=tests/conformance/test_broken.py", "-m", marks, "-p", "no:cacheprovider"),
-        ],
-        cwd=tree,
-        env={
-            **environment(tree, tree / "home", tree / "data" / "scans.csv"),
-            "CONFORMANCE_SLUG": "digits",
-        },
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    names = (line.partition("::")[2] for line in listed.stdout.splitlines())
-    return {name.partition("[")[0] for name in names if name}

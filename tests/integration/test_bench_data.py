@@ -14,7 +14,7 @@ from ml.core.spec import UseCase
 from ml.local.bench import data
 from ml.stages.examples import read_events
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = pytest.mark.xdist_group("data")
 
 
 def test_the_join_by_hand_gives_what_feast_gives(data_home: Any, spec: UseCase) -> None:

@@ -21,7 +21,7 @@ from ml.stages import ingest, materialize, transform
 from ml.stages.examples import read_events, read_examples
 from ml.use_cases import load_spec
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = pytest.mark.xdist_group("data")
 TABLES = load_spec(SLUG).features.tables
 
 
@@ -255,15 +255,16 @@ def test_materializing_what_was_not_transformed_is_bad_data(empty: Platform, spe
         materialize.run(empty, partitions=spec.partitions("2013-01-01", "2013-01-01"))
 
 
-def test_a_home_is_bound_to_its_platform(data: Platform, chain: Any) -> None:
+def test_a_home_is_bound_to_its_platform(data: Platform, data_home: Any, spec: UseCase) -> None:
     """Two platforms in one process read their own features, not those of the process's settings."""
+    other = platform_at(data_home[0], spec)
     day = data.spec.partitions("2013-03-20", "2013-03-20")
     data.features.apply()
-    before = read_examples(chain.platform, day)
+    before = read_examples(other, day)
     shutil.rmtree(Path(data.lake.address("features", TABLES[0], None)).parent)
     with pytest.raises(DataError, match="has no data"):
         read_examples(data, day)
-    pd.testing.assert_frame_equal(read_examples(chain.platform, day), before)
+    pd.testing.assert_frame_equal(read_examples(other, day), before)
 
 
 def test_features_do_not_depend_on_the_order_of_questions(data: Platform, spec: UseCase) -> None:

@@ -26,7 +26,7 @@ from ml.use_cases import available, load_spec
 
 USE_CASES = available()
 OUTSIDE = "1900-01-01"  # no source is that old
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.xdist_group("platform")]
 
 DAG = '''
 """A task that uses what the scheduler has preloaded, then waits as long as it is asked to."""

@@ -13,6 +13,7 @@ from releases import BAD, WORSE, accept, change, judged, reject, state, store_ev
 from support import copy_home, platform_at, verdicts, with_labels
 
 from ml.core.errors import ConfigError, DataError, GateRejected
+from ml.core.gates import Decision
 from ml.core.ports import Platform
 from ml.core.release import in_force_at
 from ml.core.spec import UseCase
@@ -24,7 +25,7 @@ Broken = Callable[..., Platform]
 
 @pytest.fixture
 def third(third_home: Path, tmp_path: Path, spec: UseCase) -> Platform:
-    """A platform with a third version that is trained but not judged."""
+    """A platform with a third version that is trained, as of before the first, but not judged."""
     return platform_at(copy_home(third_home, tmp_path / "home"), spec)
 
 
@@ -33,7 +34,7 @@ def third_home(chain: Any, tmp_path_factory: pytest.TempPathFactory, spec: UseCa
     home = copy_home(chain.home, tmp_path_factory.mktemp("third") / "home")
     platform = platform_at(home, spec)
     platform.features.apply()
-    assert train.run(platform, as_of=spec.as_of("2013-03-21")).version == 3
+    assert train.run(platform, as_of=spec.as_of("2013-02-20")).version == 3
     return home
 
 
@@ -83,16 +84,15 @@ def test_a_new_canary_replaces_the_undecided_one(third: Platform) -> None:
         promote.run(third, version=2)
 
 
-def test_a_promotion_does_not_rewrite_the_past(broken: Broken, spec: UseCase) -> None:
+def test_a_promotion_does_not_rewrite_the_past(third: Platform, spec: UseCase) -> None:
     """A version trained as of an earlier time answers from data time on, not from then."""
-    platform = broken()
-    before = {t: in_force_at(platform.registry.releases(), t) for t in (spec.as_of("2013-03-15"),)}
-    version = train.run(platform, as_of=spec.as_of("2013-03-10")).version
-    accept(platform, version)
-    promote.run(platform, version=version)
-    releases = platform.registry.releases()
-    assert releases[-1].canary == version
-    assert releases[-1].in_force_from == platform.data_time()
+    times = [spec.as_of(key) for key in ("2013-02-25", "2013-03-15")]
+    before = {time: in_force_at(third.registry.releases(), time) for time in times}
+    accept(third, 3)
+    promote.run(third, version=3)
+    releases = third.registry.releases()
+    assert releases[-1].canary == 3
+    assert releases[-1].in_force_from == third.data_time()
     assert {time: in_force_at(releases, time) for time in before} == before
 
 
@@ -136,14 +136,22 @@ def test_evidence_that_cannot_be_judged_again_is_refused(third: Platform, lost: 
         promote.run(third, version=3)
 
 
-def test_a_verdict_from_before_the_champion_is_refused(
-    data_home: Any, tmp_path: Path, spec: UseCase
-) -> None:
+NEVER_RELEASED = (
+    "delete from registered_model_aliases",
+    "delete from registered_model_tags where key like 'release.%'",
+    "delete from model_version_tags where key like 'release.%'",
+)
+
+
+def test_a_verdict_from_before_the_champion_is_refused(broken: Broken) -> None:
     """Two first models are both accepted without a comparison; only one of them may be released."""
-    platform = platform_at(copy_home(data_home[0], tmp_path / "home"), spec)
-    for as_of in ("2013-03-01", "2013-03-10"):
-        version = train.run(platform, as_of=spec.as_of(as_of)).version
-        assert validate.run(platform, version=version).champion is None
+    platform = broken()
+    for sql in NEVER_RELEASED:
+        change(platform, sql)
+    assert platform.registry.releases() == ()
+    for version in (1, 2):
+        found = validate.run(platform, version=version)
+        assert found.champion is None and found.decision is Decision.ACCEPTED
     promote.run(platform, version=1)
     with pytest.raises(ConfigError, match="validation against the present champion"):
         promote.run(platform, version=2)
@@ -195,13 +203,10 @@ def test_lost_releases_do_not_make_a_first_model(broken: Broken) -> None:
         platform.registry.releases()
 
 
-def test_a_champion_that_learned_from_the_holdout_is_no_opponent(
-    broken: Broken, spec: UseCase
-) -> None:
-    platform = broken()
-    version = train.run(platform, as_of=spec.as_of("2013-02-20")).version
+def test_a_champion_that_learned_from_the_holdout_is_no_opponent(third: Platform) -> None:
+    third.features.apply()
     with pytest.raises(DataError, match="gate better: champion 1 has learned from data up to"):
-        validate.run(platform, version=version)
+        validate.run(third, version=3)
 
 
 def test_a_lost_model_is_trained_again(broken: Broken, spec: UseCase) -> None:

@@ -21,7 +21,7 @@ from ml.core.spec import UseCase
 from ml.stages import ingest, transform
 from ml.stages.examples import read_events
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = pytest.mark.xdist_group("data")
 LAST = "2013-03-21"
 SAMPLE = 2_000
 

@@ -19,7 +19,7 @@ from ml.stages.examples import read_examples
 from ml.stages.stale import Stamp, stale_partitions, stored_stamp
 from ml.use_cases import load_module
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = pytest.mark.xdist_group("data")
 CORRECTED_DAY = "2013-03-12"
 FLIGHT = "20130312-B6-20-JFK"
 ANEW = "reads a day that was built or ingested anew"

@@ -19,7 +19,7 @@ from ml.core.ports import Platform
 from ml.core.spec import UseCase
 from ml.stages import transform
 
-pytestmark = pytest.mark.xdist_group("chain")
+pytestmark = pytest.mark.xdist_group("data")
 DAY, NEXT = "2013-03-20", "2013-03-21"
 
 
