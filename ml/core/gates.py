@@ -204,7 +204,7 @@ def segments_gate(
     results = [
         ceiling_gate(f"{one.column} {one.value}", one.difference, maximum=limit) for one in judged
     ]
-    worst = max((one.difference for one in judged), key=lambda d: d.upper, default=MISSING)
+    worst = max((one.difference for one in judged), key=_height, default=MISSING)
     verdict, reason = _of_all(results)
     if verdict is Verdict.PASS:
         reason = f"{len(judged)} segments evaluated, {len(segments) - len(judged)} too small"
@@ -213,6 +213,11 @@ def segments_gate(
             verdict = Verdict.INSUFFICIENT
             reason = f"{reason}; the evaluated ones hold too few of the rows: {', '.join(thin)}"
     return GateResult("segments", verdict, f"loss of each <= {limit:+g}", reason, worst)
+
+
+def _height(found: Estimate) -> tuple[bool, float]:
+    """How bad it looks; NaN is worst, or the order of the segments would decide what is shown."""
+    return math.isnan(found.upper), found.upper
 
 
 def _of_all(results: Sequence[GateResult]) -> tuple[Verdict, str]:

@@ -123,7 +123,10 @@ class Partitions:
             local = datetime.strptime(key, self.cadence.key_format)  # noqa: DTZ007  # wall clock time
             if self.cadence.floor(local) != local or local.strftime(self.cadence.key_format) != key:
                 raise ValueError(key)
-            return self._make(local)
+            found = self._make(local)
+            if found.start == found.end:  # a day left out by a zone that moved over the date line
+                raise ValueError(key)
+            return found
         except (ValueError, OverflowError) as error:
             example = self.containing(datetime(2013, 6, 1, 12, tzinfo=UTC)).key
             raise ConfigError(

@@ -165,6 +165,7 @@ class Resampling:
         """
         if not self.rows or not np.isfinite(score).all():
             return MISSING
+        clusters = self.clusters_of(label == 1)
         order = np.argsort(-score, kind="stable")
         index, label = self._index[order], label[order]
         last = np.flatnonzero(np.r_[np.diff(score[order]) != 0, True])  # of each run of ties
@@ -178,7 +179,7 @@ class Resampling:
             with np.errstate(invalid="ignore"):
                 precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
                 values[start : start + _CHUNK] = (steps * precision).sum(axis=1) / found[:, -1]
-        return self.estimate(values, clusters=self.clusters_of(label == 1))
+        return self.estimate(values, clusters=clusters)
 
     def calibration_error(self, label: Floats, prediction: Floats, *, bins: int = 15) -> Estimate:
         """Mean distance of predicted from observed share, in bins of equally many rows.

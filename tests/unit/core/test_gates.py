@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.core.evidence import ContractEvidence, Evidence, SegmentEvidence
@@ -99,14 +99,20 @@ anything = st.floats(allow_nan=True, allow_infinity=True)
 
 
 @every_gate
-@given(st.tuples(anything, anything, anything), st.integers(0, 5))
+@given(
+    st.lists(anything, min_size=3, max_size=3),
+    st.integers(0, 2),
+    st.sampled_from([nan, inf, -inf]),
+    st.integers(0, 5),
+)
 def test_nothing_that_is_not_a_number_passes(
-    gate: Callable[[Estimate], GateResult], figures: tuple[float, float, float], rows: int
+    gate: Callable[[Estimate], GateResult], figures: list[float], at: int, no: float, rows: int
 ) -> None:
+    figures[at] = no
     found = Estimate(*figures, rows=rows, clusters=rows)
-    assume(not found.is_finite or rows == 0)
     few = rows > 0 and np.isfinite(found.value)  # clusters to have bounds at all
     assert gate(found).verdict is (Verdict.INSUFFICIENT if few else Verdict.INVALID)
+    assert gate(replace(found, rows=900, clusters=28)).verdict is Verdict.INVALID
     assert gate(replace(found, rows=900, clusters=0)).verdict is Verdict.INSUFFICIENT
 
 
@@ -122,6 +128,29 @@ def test_a_wider_interval_never_turns_into_a_pass(
     narrow = gate(estimate(value, lower, upper)).verdict
     wide = gate(estimate(value, lower - wider, upper + wider)).verdict
     assert narrow is Verdict.PASS or wide is not Verdict.PASS
+
+
+WORST_TO_BEST = [Verdict.FAIL, Verdict.INSUFFICIENT, Verdict.PASS]
+
+
+@every_gate
+@given(st.lists(finite, min_size=3, max_size=3), st.floats(0, 2))
+def test_a_better_figure_never_gives_a_worse_verdict(
+    gate: Callable[[Estimate], GateResult], figures: list[float], gain: float
+) -> None:
+    lower, value, upper = sorted(figures)
+    by = gain if gate is GATES["floor"] else -gain
+    here = gate(estimate(value, lower, upper)).verdict
+    there = gate(estimate(value + by, lower + by, upper + by)).verdict
+    assert WORST_TO_BEST.index(there) >= WORST_TO_BEST.index(here)
+
+
+@given(st.lists(finite, min_size=3, max_size=3), finite)
+def test_a_ceiling_is_a_floor_seen_from_above(figures: list[float], limit: float) -> None:
+    lower, value, upper = sorted(figures)
+    above = ceiling_gate("loss", estimate(value, lower, upper), maximum=limit)
+    below = floor_gate("gain", estimate(-value, -upper, -lower), minimum=-limit)
+    assert above.verdict is below.verdict
 
 
 def result(verdict: str) -> GateResult:
@@ -269,6 +298,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "slow": ({"latency_us": 51.0}, "latency", "FAIL", "51.0 µs a row, the champion 10.0 µs"),
     "never timed": ({"latency_us": None}, "latency", "INVALID", "not measured"),
     "no time": ({"latency_us": 0.0}, "latency", "INVALID", "not measured"),
+    "a clock that ran back": ({"latency_us": -1.0}, "latency", "INVALID", "not measured"),
     "champion's is infinite": ({"opponent_latency_us": inf}, "latency", "INVALID", "not measured"),
 }
 
@@ -319,6 +349,61 @@ def test_no_evaluated_segment_is_no_reason_to_pass() -> None:
         assert found.verdict is Verdict.INSUFFICIENT
         assert found.reason == f"0 segments evaluated, {len(segments)} too small"
     assert segments_gate((segment("UA", 500),), plan, rows=1000).verdict is Verdict.PASS
+
+
+def test_segments_that_hold_exactly_the_share_are_enough() -> None:
+    assert PLAN.segments is not None
+    for rows, verdict in ((1000, "PASS"), (1001, "INSUFFICIENT")):
+        assert segments_gate((segment("UA", 900),), PLAN.segments, rows=rows).verdict == verdict
+
+
+def test_without_a_fair_comparison_nothing_else_is_compared() -> None:
+    """What the champion would have to be compared with says nothing, good or bad."""
+    compared = {"segments", "cost", "latency"}
+    found = judged(replace(HEALTHY, opponent_fault="it is gone"))
+    assert set(found) == set(judged(HEALTHY)) - compared
+    assert {name for name, verdict in found.items() if verdict != "PASS"} == {"better"}
+
+
+@pytest.mark.parametrize(
+    ("field", "gate"),
+    [
+        ("segments", "segments"),
+        ("maximum_cost_increase", "cost"),
+        ("maximum_latency_ratio", "latency"),
+    ],
+)
+def test_a_gate_that_the_plan_leaves_out_says_nothing(field: str, gate: str) -> None:
+    found = judged(HEALTHY, PLAN.model_copy(update={field: None}))
+    assert set(judged(HEALTHY)) - set(found) == {gate}
+
+
+figures = st.tuples(anything, anything, anything)
+groups = st.builds(
+    SegmentEvidence,
+    st.sampled_from(["carrier", "origin"]),
+    st.sampled_from("ABC"),
+    st.integers(0, 1500),
+    st.integers(0, 200),
+    st.builds(lambda three: estimate(*three), figures | st.just((nan, nan, nan))),
+)
+
+
+@given(st.lists(groups, max_size=6), st.randoms(use_true_random=False))
+def test_the_order_of_segments_says_nothing(segments: list[SegmentEvidence], random: Any) -> None:
+    assert PLAN.segments is not None
+    shuffled = random.sample(segments, len(segments))
+    one, other = (segments_gate(each, PLAN.segments, rows=1000) for each in (segments, shuffled))
+    assert one.verdict is other.verdict
+    assert repr(one.estimate.upper) == repr(other.estimate.upper)  # NaN is not equal to itself
+
+
+@given(st.lists(groups, max_size=6))
+def test_no_good_segment_outvotes_a_bad_one(segments: list[SegmentEvidence]) -> None:
+    assert PLAN.segments is not None
+    bad = SegmentEvidence("carrier", "BAD", 500, 50, BAD)
+    found = segments_gate([*segments, bad], PLAN.segments, rows=1000)
+    assert found.verdict in (Verdict.FAIL, Verdict.INVALID)
 
 
 def test_the_first_model_must_be_cheaper_than_no_model() -> None:
@@ -448,3 +533,171 @@ def test_evidence_of_a_time_before_other_problems_can_be_judged_again() -> None:
     plain = HEALTHY.to_plain()
     del plain["problem"], plain["gaps"]
     assert Evidence.from_plain(plain) == HEALTHY
+
+
+# --- what people read ---
+
+SHORT = "upper bound < 0.002 and mean <= -0.0005"
+GOOD, POOR, OPEN = (-0.005, -0.009, -0.001), (0.005, 0.001, 0.009), (0.0, -0.001, 0.001)
+FEW = Estimate(0.1, nan, nan, rows=900, clusters=6)
+SAID: list[tuple[GateResult, str, str]] = [
+    (GATES["floor"](estimate(0.08, 0.06, 0.1)), ">= 0.05", "lower bound 0.0600 reaches 0.05"),
+    (GATES["floor"](estimate(0.02, 0.01, 0.04)), ">= 0.05", "upper bound 0.0400 is below 0.05"),
+    (GATES["floor"](estimate(0.06, 0.04, 0.1)), ">= 0.05", "the interval lies astride 0.05"),
+    (GATES["ceiling"](estimate(0.7, 0.6, 0.8)), "<= 0.85", "upper bound 0.8000 is under 0.85"),
+    (GATES["ceiling"](estimate(0.9, 0.88, 0.95)), "<= 0.85", "lower bound 0.8800 is above 0.85"),
+    (GATES["ceiling"](estimate(0.8, 0.7, 0.9)), "<= 0.85", "the interval lies astride 0.85"),
+    (
+        GATES["better"](estimate(*GOOD)),
+        SHORT,
+        "better on average, and not worse by 0.002: mean -0.00500, bounds -0.00900 to -0.00100",
+    ),
+    (
+        GATES["better"](estimate(*POOR)),
+        SHORT,
+        "worse than the champion: mean +0.00500, bounds +0.00100 to +0.00900",
+    ),
+    (
+        GATES["better"](estimate(*OPEN)),
+        SHORT,
+        "not shown to be better: mean +0.00000, bounds -0.00100 to +0.00100",
+    ),
+    (GATES["better"](MISSING), SHORT, "the evidence is missing, empty or not a number"),
+    (GATES["floor"](FEW), ">= 0.05", "6 clusters, at least 7 are needed"),
+    (GATES["floor"](replace(FEW, clusters=7)), ">= 0.05", "its bounds are not numbers"),
+    (criterion_gate(PLAN.criteria[0], None), "auc >= 0.7", "nobody computed the metric auc"),
+    (
+        criterion_gate(PLAN.criteria[1], estimate(0.76, 0.74, 0.78)),
+        "auc <= 0.85",
+        "upper bound 0.7800 is under 0.85",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", range(len(SAID)))
+def test_a_gate_says_its_threshold_and_its_reason(case: int) -> None:
+    found, threshold, reason = SAID[case]
+    assert (found.threshold, found.reason) == (threshold, reason)
+
+
+CALM = estimate(0.0, -0.01, 0.01)
+AS_TRAINED = "as trained, labels >= 99.0%"
+LONG = "0123456789abcdef"
+TOLD: list[tuple[dict[str, Any], str, str, str]] = [
+    ({}, "contract", AS_TRAINED, "as trained; 99.70% of the labels in time"),
+    (
+        contract(found=LONG, missing_columns=("x", "y"), late_features=3),
+        "contract",
+        AS_TRAINED,
+        (
+            "columns or categories are not those of the training: 0123456789ab, recorded c0ffee; "
+            "the features lack x, y; 3 row(s) with a feature from after the decision"
+        ),
+    ),
+    (
+        contract(found="", recorded=LONG),
+        "contract",
+        AS_TRAINED,
+        "columns or categories are not those of the training: none, recorded 0123456789ab",
+    ),
+    (
+        contract(recorded=""),
+        "contract",
+        AS_TRAINED,
+        "columns or categories are not those of the training: c0ffee, recorded none",
+    ),
+    (
+        contract(expected_labels=2000, known_labels=1900),
+        "contract",
+        AS_TRAINED,
+        "1,900 of 2,000 expected labels were known in time",
+    ),
+    ({}, "segments", "loss of each <= +0.03", "2 segments evaluated, 1 too small"),
+    (
+        {"segments": ()},
+        "segments",
+        "loss of each <= +0.03",
+        "0 segments evaluated, 0 too small; the evaluated ones hold too few of the rows: none 0%",
+    ),
+    (
+        {"segments": (segment("UA", 600), SegmentEvidence("origin", "EWR", 700, 99, CALM))},
+        "segments",
+        "loss of each <= +0.03",
+        (
+            "2 segments evaluated, 0 too small; "
+            "the evaluated ones hold too few of the rows: carrier 60%, origin 70%"
+        ),
+    ),
+    (
+        {"segments": tuple(SegmentEvidence("origin", one, 500, 99, BAD) for one in ("EWR", "JFK"))},
+        "segments",
+        "loss of each <= +0.03",
+        (
+            "origin EWR: lower bound 0.1000 is above 0.03; "
+            "origin JFK: lower bound 0.1000 is above 0.03"
+        ),
+    ),
+    ({}, "cost", "cost over champion <= +0.01", "upper bound 0.0050 is under 0.01"),
+    (
+        {"opponent": "rule"},
+        "cost",
+        "cost over always or never acting <= 0",
+        "the interval lies astride 0",
+    ),
+    (
+        {},
+        "latency",
+        "<= 3 times the champion's or <= 50 µs a row",
+        "20.0 µs a row, the champion 10.0 µs",
+    ),
+    (
+        {"latency_us": None},
+        "latency",
+        "<= 3 times the champion's or <= 50 µs a row",
+        "the CPU time of one of the two was not measured",
+    ),
+    ({"opponent_fault": "it is gone"}, "better", SHORT, "it is gone"),
+    (
+        {"metrics": {}, "gaps": ("no row is of class low", "no row is of class high")},
+        "auc",
+        "auc >= 0.7",
+        "nobody computed the metric auc; no row is of class low; no row is of class high",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", range(len(TOLD)))
+def test_the_whole_verdict_says_what_was_seen(case: int) -> None:
+    change, name, threshold, reason = TOLD[case]
+    found = next(one for one in judge(PLAN, replace(HEALTHY, **change)) if one.name == name)
+    assert (found.threshold, found.reason) == (threshold, reason)
+
+
+def test_a_verdict_shows_the_figure_that_it_rests_on() -> None:
+    found = {one.name: one.estimate for one in judge(PLAN, HEALTHY)}
+    assert found["contract"] == Estimate(0.997, 0.997, 0.997, rows=1000, clusters=0)
+    assert found["auc"] == found["leak"] == HEALTHY.metrics["auc"]
+    assert found["better"] == HEALTHY.difference and found["cost"] == HEALTHY.cost_difference
+    assert found["segments"] == HEALTHY.segments[0].difference
+    assert found["latency"] == Estimate(2.0, 2.0, 2.0, rows=1000, clusters=0)
+    worse = replace(HEALTHY, segments=(*HEALTHY.segments, segment("WN", 500, upper=0.02)))
+    shown = {one.name: one.estimate for one in judge(PLAN, worse)}
+    assert shown["segments"].upper == 0.02, "the highest of those that were evaluated"
+
+
+@given(st.tuples(anything, anything, anything), st.integers(0, 40), st.none() | anything)
+def test_evidence_is_judged_alike_after_it_was_stored(
+    three: tuple[float, float, float], clusters: int, time: float | None
+) -> None:
+    """JSON has neither NaN nor infinity, and neither may turn into a pass on the way."""
+    found = Estimate(*three, rows=900, clusters=clusters)
+    evidence = replace(
+        HEALTHY,
+        metrics=dict.fromkeys(HEALTHY.metrics, found),
+        difference=found,
+        cost_difference=found,
+        segments=(SegmentEvidence("carrier", "UA", 1000, 200, found),),
+        latency_us=time,
+    )
+    stored = json.loads(json.dumps(evidence.to_plain(), allow_nan=False))
+    assert judged(Evidence.from_plain(stored)) == judged(evidence)

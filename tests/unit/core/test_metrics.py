@@ -8,7 +8,7 @@ from ml.core.metric_names import METRICS, Scope, computed_for
 from ml.core.metrics import evaluate
 from ml.core.plans import Cost, CostMatrix, CostModel, UnitCost
 from ml.core.problems import ProblemType
-from ml.core.statistics import Estimate, Resampling
+from ml.core.statistics import MISSING, Estimate, Resampling
 
 BINARY, MULTICLASS, REGRESSION = ProblemType
 COST = CostModel(missed=4)
@@ -103,3 +103,10 @@ def test_a_prediction_that_is_no_number_leaves_no_metric_finite(spoilt: float) -
     broken = GOOD.copy()
     broken[5] = spoilt
     assert not any(one.is_finite for one in found(broken).values())
+
+
+def test_what_a_cost_model_is_needed_for_is_missing_without_one() -> None:
+    """No gate passes on it."""
+    scope = Scope(BINARY, has_cost=True)
+    rows = evaluate(scope, LABEL, GOOD, rule=RULE, resampling=draws(), cost=None)
+    assert rows["cost"] is rows["value"] is MISSING and rows["auc"].is_finite

@@ -54,3 +54,7 @@ def test_every_name_is_derived_as_the_conventions_say() -> None:
 def test_a_double_underscore_keeps_the_assets_of_two_use_cases_apart() -> None:
     """No slug can hold `__`, so `a` with noun `b_c` is not `a_b` with noun `c`."""
     assert Names("a").asset("b_c") != Names("a_b").asset("c")
+
+
+def test_the_runbook_of_a_use_case_is_a_page_of_the_repository() -> None:
+    assert Names("flight_delay").runbook == "docs/runbooks/flight_delay.md"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from hypothesis import example, given
@@ -22,7 +22,9 @@ ZONES = [
     "America/Havana",
     "Atlantic/Azores",
 ]
-calendars = st.builds(Partitions, st.sampled_from(Cadence), st.sampled_from(ZONES))
+LEFT_OUT = {"Pacific/Apia", "Pacific/Fakaofo"}  # a day in 2011, so positions leave it out, too
+every_zone = st.sampled_from(ZONES) | st.sampled_from(sorted(available_timezones() - LEFT_OUT))
+calendars = st.builds(Partitions, st.sampled_from(Cadence), every_zone)
 # Seconds as integers: hypothesis' aware datetimes cost more than the test.
 times = st.integers(946_684_800, 1_893_456_000).map(lambda s: datetime.fromtimestamp(s, UTC))
 
@@ -138,6 +140,7 @@ def test_parse_round_trips_through_the_key(calendar: Partitions, time: datetime)
 @example(Partitions(Cadence.DAY, "America/Havana"), datetime(2013, 11, 2, 12, tzinfo=UTC), 3)
 @example(Partitions(Cadence.DAY, "America/Sao_Paulo"), datetime(2013, 10, 18, 12, tzinfo=UTC), 4)
 @example(Partitions(Cadence.HOUR, "America/New_York"), datetime(2013, 11, 3, 3, tzinfo=UTC), 6)
+@example(Partitions(Cadence.DAY, "Pacific/Apia"), datetime(2011, 12, 28, tzinfo=UTC), 4)
 def test_partitions_tile_time_without_gaps_or_overlap(
     calendar: Partitions, time: datetime, steps: int
 ) -> None:
@@ -176,6 +179,26 @@ def test_the_positions_of_neighbours_differ_by_one(calendar: Partitions, time: d
     assert calendar.position(calendar.before(here).key) == number - 1
 
 
+@given(calendars, times, st.integers(0, 40))
+def test_a_range_is_as_long_as_its_positions_say(
+    calendar: Partitions, time: datetime, steps: int
+) -> None:
+    first = last = calendar.containing(time)
+    for _ in range(steps):
+        last = calendar.after(last)
+    distance = calendar.position(last.key) - calendar.position(first.key)
+    assert distance == steps == len(calendar.between(first.key, last.key)) - 1
+
+
+@pytest.mark.parametrize(
+    ("zone", "key"), [("Pacific/Apia", "2011-12-30"), ("Pacific/Kwajalein", "1993-08-21")]
+)
+def test_a_day_that_a_zone_left_out_is_refused(zone: str, key: str) -> None:
+    """They moved over the date line: a partition of it would hold no instant at all."""
+    with pytest.raises(ConfigError, match=key):
+        Partitions(Cadence.DAY, zone).parse(key)
+
+
 def test_a_position_needs_a_key_of_the_calendar() -> None:
     with pytest.raises(ConfigError, match="bad partition key"):
         Partitions(Cadence.WEEK, "UTC").position("2020-01-07")
@@ -183,3 +206,16 @@ def test_a_position_needs_a_key_of_the_calendar() -> None:
 
 def test_a_job_is_called_by_how_often_it_runs() -> None:
     assert [cadence.job for cadence in Cadence] == ["hourly", "daily", "weekly", "monthly"]
+
+
+@given(calendars, times)
+def test_a_partition_closes_when_its_cron_says(calendar: Partitions, time: datetime) -> None:
+    """In the zone of its key, by the wall clock; where that skips midnight, when the day begins."""
+    end = calendar.containing(time).end.astimezone(ZoneInfo(calendar.key_zone))
+    wall = calendar.cadence.next(calendar.cadence.floor(end.replace(tzinfo=None, fold=0)))
+    minute, hour, day, _, weekday = calendar.cadence.cron.split()
+    assert minute == str(wall.minute)
+    assert hour in ("*", str(wall.hour)) and day in ("*", str(wall.day))
+    assert weekday in ("*", str(wall.isoweekday()))
+    stars = [Cadence.HOUR, Cadence.DAY, Cadence.WEEK, Cadence.MONTH].index(calendar.cadence)
+    assert calendar.cadence.cron.count("*") == (4, 3, 2, 2)[stars]

@@ -237,3 +237,103 @@ def test_whatever_happens_one_champion_answers_and_nothing_rolled_back_returns(
         assert gone <= now
         gone = now
     assert [release.revision for release in history] == list(range(1, len(history) + 1))
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 3)), max_size=20))
+def test_what_was_said_of_the_past_stays_true(steps: list[tuple[str, int]]) -> None:
+    """Or scoring an old partition, or validating an old version, would give another result."""
+    history, answers, opponents = [FIRST], {JUNE: FIRST}, dict[int, Release | None]({1: None})
+    for version, (step, days) in enumerate(steps, start=2):
+        now, time = history[-1], history[-1].in_force_from + timedelta(days=days)
+        try:
+            history.append(TIMED_STEPS[step](now, version, time))
+        except ConfigError:
+            continue  # nothing to crown, or nothing to go back to
+        if step == "start":
+            opponents[version] = now
+        # Of one instant the newest answers; a later revision never reaches back.
+        answers[time] = history[-1]
+        assert {at: in_force_at(history, at) for at in answers} == answers
+        assert {one: opponent_of(history, one) for one in opponents} == opponents
+    assert len({release.salt for release in history}) == len(history), "a cohort for each"
+    assert [Release.from_json(release.to_json()) for release in history] == history
+
+
+TIMED_STEPS = {
+    "start": lambda now, version, time: start_canary(now, version, time, weight_bp=1000),
+    "crown": lambda now, _, time: crown(now, time),
+    "back": lambda now, _, time: step_back(now, time),
+}
+
+
+@given(releases.filter(lambda found: found.canary != found.champion), st.text(max_size=30))
+def test_only_a_version_that_is_there_answers(release: Release, key: str) -> None:
+    """Whatever weight a revision holds: without a canary the champion answers all."""
+    alias = release.assign(key)
+    version = release.champion if alias == CHAMPION else release.canary
+    assert version is not None and release.traffic_pct(version) > 0
+    assert release.canary is not None or alias == CHAMPION
+
+
+# --- what people and other programs read ---
+
+
+def test_the_text_of_a_release_is_fixed_for_good() -> None:
+    """It is a tag of the registry, compared as text: written otherwise it is another release."""
+    assert end_canary(SECOND, AUGUST, reason="2 µs too slow").to_json() == (
+        '{"canary": null, "canary_weight_bp": 0, "champion": 1, '
+        '"in_force_from": "2013-08-01T04:00:00+00:00", "previous": null, '
+        '"reason": "2 µs too slow", "revision": 3, "salt": "toy/3", "slug": "toy"}'
+    )
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (
+        lambda: start_canary(SECOND, 1, AUGUST, weight_bp=1000),
+        "version 1 is the champion\n  expected: another version as canary",
+    ),
+    (
+        lambda: crown(FIRST, AUGUST),
+        (
+            "release 1 has no canary: version 1 takes all the traffic\n"
+            "  expected: a canary beside the champion"
+        ),
+    ),
+    (
+        lambda: restore(FIRST, AUGUST),
+        (
+            "nothing to roll back to: version 1 is the champion with all the traffic (release 1), "
+            "and none before it is left\n"
+            "  expected: a canary, or a previous champion\n"
+            "  repair: train a better one: flightline train toy"
+        ),
+    ),
+    (
+        lambda: crown(SECOND, JUNE),
+        (
+            "a release in force from 2013-06-01\n"
+            "  expected: not before the current one, in force from 2013-07-01\n"
+            "  repair: promote a version that was trained as of a later time"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("case", range(len(REFUSED)))
+def test_a_step_that_cannot_be_taken_says_what_to_do(case: int) -> None:
+    step, text = REFUSED[case]
+    with pytest.raises(ConfigError) as caught:
+        step()
+    assert str(caught.value) == text
+
+
+def test_a_step_back_carries_its_reason_either_way() -> None:
+    assert step_back(SECOND, AUGUST, reason="slow").reason == "slow"
+    assert step_back(CROWNED, AUGUST, reason="worse").reason == "worse"
+    assert crown(SECOND, AUGUST).salt == "toy/3" and crown(SECOND, AUGUST).in_force_from == AUGUST
+
+
+def test_a_canary_that_replaces_another_is_no_step_back() -> None:
+    assert not is_rollback(SECOND, THIRD) and not is_rollback(SECOND, CROWNED)
+    assert is_rollback(SECOND, end_canary(SECOND, AUGUST))
+    assert is_rollback(CROWNED, restore(CROWNED, AUGUST))

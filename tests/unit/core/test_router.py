@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml.core import router
 from ml.core.errors import ConfigError
 from ml.core.names import CANARY, CHAMPION
 from ml.core.router import BASIS_POINTS, assign, key_hash
@@ -32,6 +35,33 @@ def test_the_same_question_has_the_same_answer(key: str, salt: str, weight: int)
     assert first == again in (CANARY, CHAMPION)
 
 
+@given(st.text(max_size=40), st.text(max_size=60), weights)
+def test_the_log_explains_each_answer(key: str, salt: str, weight: int) -> None:
+    """The hash that it holds, as a share of all hashes, is under the weight or is not."""
+    place = Fraction(int(key_hash(key, salt=salt), 16), 2**64)
+    is_canary = assign(key, salt=salt, canary_weight_bp=weight) == CANARY
+    assert is_canary == (place < Fraction(weight, BASIS_POINTS))
+
+
+@pytest.mark.parametrize(
+    ("place", "weight", "alias"),
+    [
+        ("0" * 16, 0, CHAMPION),  # the lowest place of all
+        ("0" * 16, 1, CANARY),
+        ("8" + "0" * 15, 5_000, CHAMPION),  # exactly the half
+        ("7" + "f" * 15, 5_000, CANARY),
+        ("f" * 16, 9_999, CHAMPION),
+        ("f" * 16, 10_000, CANARY),
+    ],
+)
+def test_a_place_on_the_border_is_on_one_side(
+    place: str, weight: int, alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No key is known that falls on one, so the hash is given."""
+    monkeypatch.setattr(router, "key_hash", lambda key, *, salt: place)
+    assert assign("any", salt="s", canary_weight_bp=weight) == alias
+
+
 @given(st.text(max_size=40), st.text(max_size=60))
 def test_no_weight_is_nobody_and_all_the_weight_is_everybody(key: str, salt: str) -> None:
     assert assign(key, salt=salt, canary_weight_bp=0) == CHAMPION
@@ -56,8 +86,9 @@ def test_another_release_draws_another_cohort() -> None:
 
 @pytest.mark.parametrize("weight", [-1, 10_001])
 def test_a_weight_out_of_range_is_refused(weight: int) -> None:
-    with pytest.raises(ConfigError, match=str(weight)):
+    with pytest.raises(ConfigError) as caught:
         assign("k", salt="s", canary_weight_bp=weight)
+    assert str(caught.value) == f"canary weight {weight}\n  expected: 0 to 10000 basis points"
 
 
 def test_the_hash_is_fixed_for_good() -> None:

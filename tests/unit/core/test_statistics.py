@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,6 +164,7 @@ def test_a_denominator_of_zero_is_not_a_number() -> None:
 
 FIGURES = {
     "mean": lambda d, y, p: d.mean(p),
+    "distance": lambda d, y, p: d.distance(p),
     "ratio": lambda d, y, p: d.ratio(y, p),
     "auc": lambda d, y, p: d.auc(y, p),
     "average_precision": lambda d, y, p: d.average_precision(y, p),
@@ -258,3 +260,70 @@ def test_missing_is_not_finite() -> None:
     assert not MISSING.is_finite and MISSING.rows == 0
     assert Estimate(0.0, -1.0, 1.0, 1, 1).is_finite
     assert not Estimate(0.0, -np.inf, 1.0, 1, 1).is_finite
+
+
+# --- what changes nothing, and what changes as it should ---
+
+# Labels, predictions with ties, and days; whole numbers, so that sums are exact.
+table = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(-8, 8), st.sampled_from("abcdefghij")),
+    min_size=1,
+    max_size=60,
+).map(lambda rows: [np.array(column) for column in zip(*rows, strict=True)])
+
+
+def bounds(found: Estimate) -> list[float]:
+    return [found.value, found.lower, found.upper]
+
+
+@every_figure
+@given(table, st.randoms(use_true_random=False))
+def test_no_figure_depends_on_the_order_of_rows(
+    figure: Callable[..., Estimate], rows: list[NDArray], random: Any
+) -> None:
+    label, score, day = rows
+    order = random.sample(range(len(day)), len(day))
+    one = figure(draws(day, replicates=20), label * 1.0, score * 1.0)
+    other = figure(draws(day[order], replicates=20), label[order] * 1.0, score[order] * 1.0)
+    assert bounds(one) == pytest.approx(bounds(other), nan_ok=True)
+    assert (one.rows, one.clusters) == (other.rows, other.clusters)
+
+
+@every_figure
+@given(table)
+def test_bounds_hold_their_figure(figure: Callable[..., Estimate], rows: list[NDArray]) -> None:
+    label, score, day = rows
+    found = figure(draws(day, replicates=20), label * 1.0, score * 1.0)
+    assert not found.is_finite or found.lower <= found.value <= found.upper
+
+
+@given(table, st.integers(-4, 4), st.integers(-4, 4))
+def test_a_mean_moves_with_its_unit(rows: list[NDArray], factor: int, offset: int) -> None:
+    _, values, day = rows
+    days = draws(day, replicates=20)
+    here, there = days.mean(values * 1.0), days.mean(factor * values + offset * 1.0)
+    lower, upper = sorted(factor * bound + offset for bound in (here.lower, here.upper))
+    assert bounds(there) == pytest.approx([factor * here.value + offset, lower, upper])
+
+
+@given(table)
+def test_an_auc_knows_only_the_order_of_scores(rows: list[NDArray]) -> None:
+    label, score, day = (*(column * 1.0 for column in rows[:2]), rows[2])
+    days = draws(day, replicates=20)
+    found = bounds(days.auc(label, score))
+    assert bounds(days.auc(label, score**3 + 5)) == pytest.approx(found, nan_ok=True)
+    value, lower, upper = bounds(days.auc(label, -score))
+    assert [1 - value, 1 - upper, 1 - lower] == pytest.approx(found, nan_ok=True)
+    assert bounds(days.auc(1 - label, -score)) == pytest.approx(found, nan_ok=True)
+
+
+@given(st.lists(st.integers(-20, 20), max_size=60), st.integers(1, 15))
+def test_bins_follow_the_values_and_hold_about_as_many_rows(values: list[int], bins: int) -> None:
+    found = equal_bins(np.array(values, dtype=float), bins)
+    of_value = dict(zip(values, found, strict=True))
+    assert [of_value[value] for value in values] == list(found), "ties are together"
+    assert sorted(of_value.values()) == [of_value[value] for value in sorted(of_value)]
+    assert all(0 <= number < bins for number in found)
+    if len(of_value) == len(values):
+        sizes = np.bincount(found, minlength=bins)
+        assert sizes.max() - sizes.min() <= 1
