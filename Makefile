@@ -5,7 +5,7 @@ export UV_PYTHON_DOWNLOADS := never
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs doctor test test-all conformance lint format bench upstream docs site clean
+.PHONY: help setup demo up down status logs doctor test test-all coverage mutation conformance lint format bench upstream docs site clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -54,6 +54,15 @@ test: setup ## the quick tier, under 12 minutes on 2 cores
 
 test-all: setup ## the slow tier: real schedulers, kill tests, whole lives
 	@.venv/bin/python -m pytest -m slow
+
+coverage: setup ## branches of ml/core that its unit tests never take; fails under the floor
+	@.venv/bin/coverage run -m pytest -q tests/unit/core ml/core
+	@.venv/bin/coverage report
+
+mutation: setup ## plant faults in gates, router and releases; list those that no test notices
+	@$(UV) sync --quiet --frozen --group mutation --python "$$(cat .tools/python)"
+	@.venv/bin/mutmut run
+	@.venv/bin/mutmut results
 
 conformance: setup ## whether use cases keep what they promise (SLUG=one for one of them)
 	@CONFORMANCE_SLUG=$(SLUG) .venv/bin/python -m pytest tests/conformance -m "slow or not slow" \
