@@ -56,7 +56,7 @@ test-all: setup ## the slow tier: real schedulers, kill tests, whole lives
 	@.venv/bin/python -m pytest -m slow
 
 coverage: setup ## branches of ml/core that its unit tests never take; fails under the floor
-	@.venv/bin/coverage run -m pytest -q tests/unit/core ml/core
+	@.venv/bin/coverage run -m pytest -q --hypothesis-profile=repeatable tests/unit/core ml/core
 	@.venv/bin/coverage report
 
 mutation: setup ## plant faults in gates, router and releases; list those that no test notices

@@ -25,7 +25,7 @@ from ml.local.airflow_api import AirflowApi
 from ml.settings import Settings
 from ml.use_cases import load_all, load_spec
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("life")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("platform")]
 
 OTHERS = [slug for slug, spec in load_all()[0].items() if spec.demo and slug != SLUG]
 FLIGHTLINE = str(Path(sys.executable).parent / "flightline")

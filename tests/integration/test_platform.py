@@ -26,6 +26,7 @@ from ml.use_cases import available, load_spec
 
 USE_CASES = available()
 OUTSIDE = "1900-01-01"  # no source is that old
+# With e2e/test_life.py: two schedulers that start at once on two cores run into time-outs.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), pytest.mark.xdist_group("platform")]
 
 DAG = '''

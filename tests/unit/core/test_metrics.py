@@ -110,3 +110,11 @@ def test_what_a_cost_model_is_needed_for_is_missing_without_one() -> None:
     scope = Scope(BINARY, has_cost=True)
     rows = evaluate(scope, LABEL, GOOD, rule=RULE, resampling=draws(), cost=None)
     assert rows["cost"] is rows["value"] is MISSING and rows["auc"].is_finite
+
+
+def test_there_is_no_value_where_a_constant_is_perfect() -> None:
+    """Nothing is left to save, which is no fault of the evidence: it rests on no day."""
+    scope, label = Scope(BINARY, has_cost=True), np.zeros_like(LABEL)
+    rows = evaluate(scope, label, GOOD, rule=RULE, resampling=draws(), cost=COST)
+    assert not rows["value"].is_finite and (rows["value"].rows, rows["value"].clusters) == (1000, 0)
+    assert rows["cost"].is_finite

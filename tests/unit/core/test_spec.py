@@ -16,10 +16,11 @@ from ml.core.plans import (
     GatePlan,
     ModelPlan,
     ReleasePlan,
+    Rule,
     UnitCost,
 )
 from ml.core.problems import ProblemType
-from ml.core.spec import Coverage, Label, TimeOuts, UseCase
+from ml.core.spec import Coverage, Files, Label, Schedules, Table, TimeOuts, UseCase
 from ml.use_cases import load_spec
 
 GATES: dict[str, Any] = {
@@ -300,3 +301,58 @@ def test_time_outs_are_no_part_of_a_models_identity() -> None:
 def test_time_outs_that_cannot_be_kept_are_refused(wrong: dict[str, timedelta]) -> None:
     with pytest.raises(ValidationError):
         TimeOuts(**wrong)
+
+
+# --- files, schedules, and what is derived ---
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"time_format": "YYYYMMDD"}, "expected a strptime format such as '%Y%m%d', or one of"),
+        ({"time_format": "%H:%M %Z"}, "its '%Z' would be skipped, and the times shifted"),
+        ({"time_format": "%H:%MZ"}, "its 'Z' would be skipped, and the times shifted"),
+        ({"zone": "Mars/Olympus"}, "unknown time zone"),
+    ],
+)
+def test_files_whose_times_would_be_read_wrongly_are_refused(
+    fields: dict[str, str], said: str
+) -> None:
+    with pytest.raises((ValidationError, ConfigError)) as caught:
+        Files(path="x.csv", time="at", **fields)
+    assert said in str(caught.value)
+
+
+def test_files_whose_times_are_told_are_taken() -> None:
+    for fields in ({"time_format": "%Y%m%d", "zone": "Asia/Tokyo"}, {"time_format": "%H:%M%z"}, {}):
+        assert Files(path="x.csv", time="at", **fields).time == "at"
+
+
+def test_rows_of_files_belong_to_a_partition_or_to_a_snapshot() -> None:
+    with pytest.raises(ValidationError, match="files of table places without `time`"):
+        Table(name="places", files=Files(path="x.csv"))
+    assert Table(name="places", files=Files(path="x.csv"), is_snapshot=True).files
+    assert Table(name="places", files=Files(path="x.csv", time="at")).files
+
+
+def test_a_partition_runs_when_it_has_closed_unless_the_spec_says_when() -> None:
+    assert small_spec().partition_cron == "0 0 * * *"
+    assert (
+        small_spec(cadence=Cadence.DAY, schedules=Schedules(partition="30 8 * * *")).partition_cron
+        == "30 8 * * *"
+    )
+
+
+def test_each_column_that_is_looked_at_is_looked_at_once() -> None:
+    model = ModelPlan(
+        parameters={}, max_rounds=5, early_stopping_rounds=2, rule=Rule(by=("origin", "hour"))
+    )
+    assert small_spec(segments=("carrier", "origin"), model=model).context == (
+        "carrier",
+        "origin",
+        "hour",
+    )
+
+
+def test_names_are_those_of_the_slug() -> None:
+    assert small_spec().names.dag("daily") == "toy_daily"
