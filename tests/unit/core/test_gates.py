@@ -540,44 +540,61 @@ def test_evidence_of_a_time_before_other_problems_can_be_judged_again() -> None:
 SHORT = "upper bound < 0.002 and mean <= -0.0005"
 GOOD, POOR, OPEN = (-0.005, -0.009, -0.001), (0.005, 0.001, 0.009), (0.0, -0.001, 0.001)
 FEW = Estimate(0.1, nan, nan, rows=900, clusters=6)
-SAID: list[tuple[GateResult, str, str]] = [
-    (GATES["floor"](estimate(0.08, 0.06, 0.1)), ">= 0.05", "lower bound 0.0600 reaches 0.05"),
-    (GATES["floor"](estimate(0.02, 0.01, 0.04)), ">= 0.05", "upper bound 0.0400 is below 0.05"),
-    (GATES["floor"](estimate(0.06, 0.04, 0.1)), ">= 0.05", "the interval lies astride 0.05"),
-    (GATES["ceiling"](estimate(0.7, 0.6, 0.8)), "<= 0.85", "upper bound 0.8000 is under 0.85"),
-    (GATES["ceiling"](estimate(0.9, 0.88, 0.95)), "<= 0.85", "lower bound 0.8800 is above 0.85"),
-    (GATES["ceiling"](estimate(0.8, 0.7, 0.9)), "<= 0.85", "the interval lies astride 0.85"),
+SAID: list[tuple[str, Estimate, str, str]] = [
+    ("floor", estimate(0.08, 0.06, 0.1), ">= 0.05", "lower bound 0.0600 reaches 0.05"),
+    ("floor", estimate(0.02, 0.01, 0.04), ">= 0.05", "upper bound 0.0400 is below 0.05"),
+    ("floor", estimate(0.06, 0.04, 0.1), ">= 0.05", "the interval lies astride 0.05"),
+    ("ceiling", estimate(0.7, 0.6, 0.8), "<= 0.85", "upper bound 0.8000 is under 0.85"),
+    ("ceiling", estimate(0.9, 0.88, 0.95), "<= 0.85", "lower bound 0.8800 is above 0.85"),
+    ("ceiling", estimate(0.8, 0.7, 0.9), "<= 0.85", "the interval lies astride 0.85"),
     (
-        GATES["better"](estimate(*GOOD)),
+        "better",
+        estimate(*GOOD),
         SHORT,
         "better on average, and not worse by 0.002: mean -0.00500, bounds -0.00900 to -0.00100",
     ),
     (
-        GATES["better"](estimate(*POOR)),
+        "better",
+        estimate(*POOR),
         SHORT,
         "worse than the champion: mean +0.00500, bounds +0.00100 to +0.00900",
     ),
     (
-        GATES["better"](estimate(*OPEN)),
+        "better",
+        estimate(*OPEN),
         SHORT,
         "not shown to be better: mean +0.00000, bounds -0.00100 to +0.00100",
     ),
-    (GATES["better"](MISSING), SHORT, "the evidence is missing, empty or not a number"),
-    (GATES["floor"](FEW), ">= 0.05", "6 clusters, at least 7 are needed"),
-    (GATES["floor"](replace(FEW, clusters=7)), ">= 0.05", "its bounds are not numbers"),
-    (criterion_gate(PLAN.criteria[0], None), "auc >= 0.7", "nobody computed the metric auc"),
-    (
-        criterion_gate(PLAN.criteria[1], estimate(0.76, 0.74, 0.78)),
-        "auc <= 0.85",
-        "upper bound 0.7800 is under 0.85",
-    ),
+    ("better", MISSING, SHORT, "the evidence is missing, empty or not a number"),
+    ("floor", FEW, ">= 0.05", "6 clusters, at least 7 are needed"),
+    ("floor", replace(FEW, clusters=7), ">= 0.05", "its bounds are not numbers"),
 ]
 
 
-@pytest.mark.parametrize("case", range(len(SAID)))
-def test_a_gate_says_its_threshold_and_its_reason(case: int) -> None:
-    found, threshold, reason = SAID[case]
+@pytest.mark.parametrize(("gate", "figure", "threshold", "reason"), SAID)
+def test_a_gate_says_its_threshold_and_its_reason(
+    gate: str, figure: Estimate, threshold: str, reason: str
+) -> None:
+    found = GATES[gate](figure)
     assert (found.threshold, found.reason) == (threshold, reason)
+    assert found.name == {"floor": "skill", "ceiling": "leak"}.get(gate, gate)
+    assert found.estimate is figure
+
+
+@pytest.mark.parametrize(
+    ("criterion", "figure", "threshold", "reason"),
+    [
+        (0, None, "auc >= 0.7", "nobody computed the metric auc"),
+        (1, estimate(0.76, 0.74, 0.78), "auc <= 0.85", "upper bound 0.7800 is under 0.85"),
+        (3, estimate(0.4, 0.3, 0.5), "log_loss >= 0.05", "lower bound 0.3000 reaches 0.05"),
+    ],
+)
+def test_a_criterion_says_its_metric_too(
+    criterion: int, figure: Estimate | None, threshold: str, reason: str
+) -> None:
+    found = criterion_gate(PLAN.criteria[criterion], figure)
+    assert (found.threshold, found.reason) == (threshold, reason)
+    assert found.estimate is (figure or MISSING)
 
 
 CALM = estimate(0.0, -0.01, 0.01)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,9 +29,11 @@ from ml.core.release import (
 )
 
 JUNE, JULY, AUGUST = (datetime(2013, month, 1, 4, tzinfo=UTC) for month in (6, 7, 8))
-FIRST = first_champion("toy", 1, JUNE)
-SECOND = start_canary(FIRST, 2, JULY, weight_bp=1000)
-THIRD = start_canary(SECOND, 3, AUGUST, weight_bp=2500)
+# Written out, not made by the functions under test.
+FIRST = Release("toy", 1, JUNE, champion=1, salt="toy/1")
+SECOND = Release("toy", 2, JULY, champion=1, canary=2, canary_weight_bp=1000, salt="toy/2")
+THIRD = Release("toy", 3, AUGUST, champion=1, canary=3, canary_weight_bp=2500, salt="toy/3")
+CROWNED = Release("toy", 3, AUGUST, champion=2, previous=1, salt="toy/3")
 ALL = (FIRST, SECOND, THIRD)
 
 releases = st.builds(
@@ -53,6 +56,19 @@ def test_json_round_trips_and_fits_a_registry_tag(release: Release) -> None:
     assert Release.from_json(text) == release
     assert len(text) < 2000
     assert Release.from_json(text).to_json() == text, "canonical"
+
+
+def test_each_step_makes_the_next_revision() -> None:
+    assert first_champion("toy", 1, JUNE) == FIRST
+    assert start_canary(FIRST, 2, JULY, weight_bp=1000) == SECOND
+    assert start_canary(SECOND, 3, AUGUST, weight_bp=2500) == THIRD
+    assert crown(SECOND, AUGUST) == CROWNED
+    assert end_canary(SECOND, AUGUST) == replace(
+        FIRST, revision=3, in_force_from=AUGUST, salt="toy/3"
+    )
+    assert restore(CROWNED, AUGUST) == replace(
+        FIRST, revision=4, in_force_from=AUGUST, salt="toy/4"
+    )
 
 
 def test_the_first_champion_takes_everything() -> None:
@@ -131,9 +147,6 @@ def test_a_release_of_before_there_were_reasons_is_the_same_text() -> None:
     """Or publishing it again would look like another release."""
     assert "reason" not in FIRST.to_json()
     assert end_canary(SECOND, AUGUST, reason="slow").to_json().count('"reason": "slow"') == 1
-
-
-CROWNED = crown(SECOND, AUGUST)
 
 
 def test_a_canary_is_crowned_and_the_champion_before_is_the_way_back() -> None:
