@@ -36,6 +36,7 @@ def diagnose(settings: Settings | None) -> list[Check]:
             "clock": partial(times.check_clock, settings),
             "home": partial(home.check_home, settings),
             "permissions": partial(home.check_permissions, settings),
+            "state": partial(home.check_state, settings),
             "disk": partial(home.check_disk, settings),
             "locks": partial(locks.check_locks, settings),
             "ports": partial(home.check_ports, settings),

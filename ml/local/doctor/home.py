@@ -25,6 +25,19 @@ def check_home(settings: Settings) -> Check:
     return Check("home", ok, detail, "set MLOPS_HOME to a folder of yours")
 
 
+def check_state(settings: Settings) -> Check:
+    """Migrations only go forward: what a newer Airflow has migrated, this one cannot read."""
+    from importlib.metadata import version
+
+    from packaging.version import Version
+
+    ours, marker = version("apache-airflow"), settings.airflow_home / "migrated-to"
+    theirs = marker.read_text().strip() if marker.exists() else ours
+    detail = f"of Airflow {theirs}; this is {ours}" if marker.exists() else "none yet"
+    repair = "update this checkout (git pull; make setup), or set MLOPS_HOME to another folder"
+    return Check("state", Version(theirs) <= Version(ours), detail, repair)
+
+
 def check_disk(settings: Settings) -> Check:
     folder = nearest_folder(settings.home)
     free, files = shutil.disk_usage(folder).free / GIB, os.statvfs(folder)

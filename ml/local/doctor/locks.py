@@ -56,7 +56,7 @@ class _Holder:
 def check_locks(settings: Settings) -> Check:
     """Who works on this home; fails where somebody seems to hang."""
     files = [settings.home / "platform.lock", *sorted((settings.home / "locks").glob("*.lock"))]
-    held = [holder for file in files if file.exists() for holder in _holders(file)]
+    held = [holder for file in files if file.is_file() for holder in _holders(file)]
     if stuck := [holder for holder in held if holder.hangs]:
         detail = "; ".join(map(str, stuck))
         ids = " ".join(str(pid) for pid in dict.fromkeys(h.process.pid for h in stuck))

@@ -92,7 +92,17 @@ def test_every_failure_of_this_machine_has_a_repair(tmp_path):
     assert all(check.ok or check.repair for check in doctor.diagnose(home))
 
 
-# --- permissions ---
+# --- state and permissions ---
+
+
+def test_state_from_a_newer_version_is_told(scratch):
+    assert home.check_state(scratch).ok, "before the first start"
+    marker = scratch.airflow_home / "migrated-to"
+    marker.parent.mkdir(parents=True)
+    for version, is_ok in (("3.0.1", True), ("99.0", False)):
+        marker.write_text(version)
+        found = home.check_state(scratch)
+        assert found.ok is is_ok and version in found.detail and found.repair
 
 
 @pytest.fixture
