@@ -123,8 +123,10 @@ def _next_steps(
             "flightline up: starts everything; what was interrupted goes on, and runs that failed "
             "while a component was down run again"
         )
+    lost_at = min((c.end.at for c in platform.down if c.end), default=None)
     for task in work.tasks:
-        if task.state == "failed":
+        is_from_then = lost_at and task.since and task.since >= lost_at  # the start repeats it
+        if task.state == "failed" and not is_from_then:
             yield (
                 f"read {task_log(settings, task)}, mend the cause, "
                 f"and clear the run {task.run_id} of {task.dag_id} in Airflow"

@@ -114,6 +114,8 @@ def stop_all(home: Path, *, grace_seconds: float = 20.0) -> int:
     for components in STOP_ORDER:
         _terminate([found for name, found in leaders(home).items() if name in components])
         _wait_until_gone(home, components, seconds=grace_seconds)
+        # A task that outlives the scheduler would fail without what it reports to.
+        _kill_rest(home, components)
     _kill_rest(home)
     return before
 
@@ -130,9 +132,11 @@ def _wait_until_gone(home: Path, components: Sequence[str], *, seconds: float) -
         time.sleep(0.1)
 
 
-def _kill_rest(home: Path, *, seconds: float = 10.0) -> None:
+def _kill_rest(home: Path, components: Sequence[str] = (), *, seconds: float = 10.0) -> None:
+    """Of these components, or of all."""
     deadline = time.monotonic() + seconds
-    while rest := supervised(home):  # again: a process may have forked while it was being killed
+    # Again: a process may have forked while it was being killed.
+    while rest := [f for f in supervised(home) if not components or f.component in components]:
         if time.monotonic() > deadline:
             ids = ", ".join(str(found.process.pid) for found in rest)
             raise FlightlineError(

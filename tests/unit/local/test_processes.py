@@ -118,6 +118,36 @@ def test_scheduler_stops_before_the_api_that_its_tasks_report_to(home):
     assert ended == sorted(ended)
 
 
+def test_tasks_that_outlive_the_scheduler_end_before_what_they_report_to(home):
+    """Else their last words would be that the api-server is away, and cost them a try."""
+    end = (
+        "import signal, sys, time\n"
+        "def end(*_): time.sleep(0.3); print('ended', time.time(), flush=True); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\nprint('ready', flush=True)\ntime.sleep(120)"
+    )
+    task = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    while True:\n"
+        "        print('works', time.time(), flush=True)\n"
+        "        time.sleep(0.02)\n"
+        "time.sleep(120)"
+    )
+    start(home, "api-server", [sys.executable, "-c", end])
+    start(home, "scheduler", [sys.executable, "-c", task])
+    wait_for(home, "api-server", "ready")
+    wait_for(home, "scheduler", "works")
+    processes.leaders(home)["scheduler"].kill()
+    processes.stop_all(home)
+    last = [
+        float(line.split()[1])
+        for component, word in (("scheduler", "works"), ("api-server", "ended"))
+        for line in (home / "logs" / f"{component}.log").read_text().splitlines()
+        if line.startswith(word)
+    ]
+    assert len(last) > 2 and max(last[:-1]) + 0.3 <= last[-1]
+
+
 def test_the_log_of_the_start_before_is_kept(home):
     """It may explain why a new start was needed."""
     for word in ("first", "second"):
