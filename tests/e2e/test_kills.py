@@ -43,7 +43,7 @@ pytestmark = [
     pytest.mark.skipif(SLUG not in available(), reason=f"it needs the use case {SLUG}"),
 ]
 
-BEFORE, AFTER = 72, 11  # partitions: to learn from, and to be run while processes are killed
+BEFORE, AFTER = 72, 12  # partitions: to learn from, and to be run while processes are killed
 FLIGHTLINE = str(Path(sys.executable).parent / "flightline")
 WAIT_SECONDS = 240
 
@@ -290,6 +290,22 @@ def test_a_run_that_failed_while_mlflow_was_away_runs_again(life: Life) -> None:
     assert [run.partition_key for run in told.work.runs_that_are("failed")] == [key]
     assert [step.split(":")[0] for step in told.next_steps] == ["flightline up"]
     assert any(f"run__{key} failed while a component was down" in s for s in up_again(life))
+    life.wait_for([key])
+
+
+def test_workers_that_were_killed_while_they_waited_block_nothing_for_ever(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One dies with the lock of their queue: all components run, and no task ever starts."""
+    for worker in leader(life, "scheduler").children():
+        worker.kill()
+    [key] = life.ask_for(1)
+    monkeypatch.setattr(airflow_db, "STUCK_SECONDS", 5)
+    wait_until(lambda: bool(condition.look(life.settings).next_steps), "the queue is told as stuck")
+    told = condition.look(life.settings)
+    assert told.platform.is_up
+    assert "and none runs, so it starts anew" in told.next_steps[0]
+    assert any("none runs: starting everything anew" in line for line in up_again(life))
     life.wait_for([key])
 
 
