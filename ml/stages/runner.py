@@ -269,8 +269,8 @@ def opened(
         TransientError: if another stage of this use case still runs after `wait_seconds`.
     """
     where = where or settings()
-    state.settle(where)
     platform = connect(slug, where)
+    state.settle(where)
     with (
         exclusive(where.home / "locks" / f"{slug}.lock", wait_seconds=wait_seconds),
         scratch(where.home / "tmp" / slug),
