@@ -93,6 +93,7 @@ docs: setup ## dbt's pages: all models, columns and their lineage
 	done; exit $$failed
 
 site: setup ## this documentation as a site, with the reference from code
+	@rm -rf docs/_build/html
 	@.venv/bin/sphinx-build -q -W --keep-going -E -c docs -d docs/_build/doctrees . docs/_build/html
 	@echo "docs/_build/html/index.html"
 

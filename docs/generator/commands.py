@@ -19,6 +19,8 @@ def commands() -> str:
     group = get_command(app)
     context = typer.Context(group, info_name=app.info.name)
     text = get_docs_for_click(obj=group, ctx=context, name=str(app.info.name), indent=1)
+    # Its list of commands cuts their help off; each has a section of its own below.
+    text = re.sub(r"^\*\*Commands\*\*:\n\n(?:\* .+\n)+", "", text, flags=re.MULTILINE)
     return re.sub(r"(?:^Example: .+\n)+", _examples, text, flags=re.MULTILINE)
 
 
