@@ -22,6 +22,7 @@ from ml.core.gates import (
     Verdict,
     better_gate,
     ceiling_gate,
+    contract_gate,
     criterion_gate,
     decide,
     floor_gate,
@@ -688,6 +689,11 @@ def test_the_whole_verdict_says_what_was_seen(case: int) -> None:
     change, name, threshold, reason = TOLD[case]
     found = next(one for one in judge(PLAN, replace(HEALTHY, **change)) if one.name == name)
     assert (found.threshold, found.reason) == (threshold, reason)
+
+
+def test_exactly_the_share_of_labels_that_is_asked_for_is_enough() -> None:
+    found = replace(CONTRACT, known_labels=990)
+    assert contract_gate(found, minimum_label_coverage=0.99).verdict is Verdict.PASS
 
 
 def test_a_verdict_shows_the_figure_that_it_rests_on() -> None:
