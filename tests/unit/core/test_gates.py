@@ -567,6 +567,7 @@ SAID: list[tuple[str, Estimate, str, str]] = [
         "not shown to be better: mean +0.00000, bounds -0.00100 to +0.00100",
     ),
     ("better", MISSING, SHORT, "the evidence is missing, empty or not a number"),
+    ("ceiling", MISSING, "<= 0.85", "the evidence is missing, empty or not a number"),
     ("floor", FEW, ">= 0.05", "6 clusters, at least 7 are needed"),
     ("floor", replace(FEW, clusters=7), ">= 0.05", "its bounds are not numbers"),
 ]

@@ -100,3 +100,7 @@ def test_salts_of_the_longest_slug_still_differ() -> None:
     """blake2b takes 64 bytes of key; a slug of 40 and a revision must fit."""
     salts = [f"{'x' * 40}/{revision}" for revision in (1, 99_998, 99_999)]
     assert len({key_hash("k", salt=salt) for salt in salts}) == 3
+
+
+def test_a_longer_salt_is_cut_and_not_refused() -> None:
+    assert key_hash("k", salt="x" * 65) == key_hash("k", salt="x" * 64)
