@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 from uuid import uuid4
 
 from ml.core.errors import ConfigError, FlightlineError, TransientError
@@ -156,25 +156,25 @@ def exclusive(path: Path, *, wait_seconds: float = 0) -> Iterator[None]:
             if time.monotonic() >= deadline:
                 file.seek(0)
                 raise TransientError(
-                    f"{path.stem} is busy (process {file.read() or 'unknown'})",
+                    f"{path.stem} is busy (process {file.read().decode() or 'unknown'})",
                     expected="one writer at a time for a use case",
                     repair="wait until it is done, then run this again",
                 )
             time.sleep(0.2)
         with storage_errors(path):
             file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            file.write(str(os.getpid()).encode())
         yield
 
 
-def _lock_file(path: Path) -> TextIO:
+def _lock_file(path: Path) -> BinaryIO:
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a+")
+        # Without a buffer: on a full disk, closing would raise once more what it still holds.
+        return path.open("a+b", buffering=0)
 
 
-def _locked(file: TextIO) -> bool:
+def _locked(file: BinaryIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
