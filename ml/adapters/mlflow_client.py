@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 # MLflow keeps of a failed request only its text.
 _SQLITE = "sqlite:///"
+_NO_SPACE = os.strerror(errno.ENOSPC)
 _AWAY = ("Max retries exceeded", "failed with timeout exception", "Connection aborted")
 
 
@@ -46,6 +49,8 @@ def _disk_error(error: Exception, database: Path | None) -> FlightlineError | No
     if isinstance(error, OSError):
         place = error.filename2 or error.filename or database or tempfile.gettempdir()
         return storage_error(error, Path(place))
+    if _NO_SPACE in str(error):  # of a download, MLflow keeps only the text
+        return storage_error(OSError(errno.ENOSPC, _NO_SPACE), Path(tempfile.gettempdir()))
     lines = str(error).splitlines() if database else ()
     of_sqlite = [line for line in lines if line.startswith("(sqlite3.")]
     return database_error(of_sqlite[0], database) if database and of_sqlite else None
@@ -79,8 +84,7 @@ def says_nothing(error: BaseException) -> bool:
     >>> says_nothing(OSError(28, "No space left on device")), says_nothing(FileNotFoundError())
     (True, False)
     """
-    is_of_disk = isinstance(error, OSError) and storage_error(error, Path()) is not None
-    return is_of_disk or is_away(error)
+    return is_away(error) or (isinstance(error, Exception) and bool(_disk_error(error, None)))
 
 
 def _away(uri: str) -> TransientError:

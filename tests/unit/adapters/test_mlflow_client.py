@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
 from requests import ConnectionError as NoConnection
 from requests import HTTPError, ReadTimeout, Response
 
-from ml.adapters.mlflow_client import is_away, mlflow_errors
+from ml.adapters.mlflow_client import is_away, mlflow_errors, says_nothing
 from ml.core.errors import ConfigError, DataError, FlightlineError, TransientError
 
 
@@ -66,9 +68,13 @@ _CLOSED = MlflowException(
 )
 
 
+_DOWNLOAD = MlflowException("failures occurred while downloading: No space left on device")
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "place"),
     [
+        (_DOWNLOAD, TransientError, tempfile.gettempdir()),
         (_FULL, TransientError, "/home/mlflow.db"),
         (_CLOSED, ConfigError, "/home/mlflow.db"),
         (OSError(28, "No space left", "/home/a.json"), TransientError, "/home/a.json"),
@@ -83,3 +89,8 @@ def test_a_disk_that_refuses_is_told_as_such(
         raise error
     assert f" for {place}: " in caught.value.seen or f" to {place}: " in caught.value.seen
     assert "\n" not in caught.value.seen
+
+
+def test_a_full_disk_says_nothing_of_what_was_to_be_read() -> None:
+    assert says_nothing(_DOWNLOAD) and says_nothing(OSError(28, "No space left on device"))
+    assert not says_nothing(MlflowException("No such artifact", RESOURCE_DOES_NOT_EXIST))
