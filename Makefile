@@ -53,7 +53,7 @@ test: setup ## the quick tier, under 12 minutes on 2 cores
 	@.venv/bin/python -m pytest -n 2
 
 test-all: setup ## the slow tier: real schedulers, kill tests, whole lives
-	@.venv/bin/python -m pytest -m slow
+	@.venv/bin/python -m pytest -m slow -n 2
 
 coverage: setup ## branches of ml/core that its unit tests never take; fails under the floor
 	@.venv/bin/coverage run -m pytest -q --hypothesis-profile=repeatable tests/unit/core ml/core

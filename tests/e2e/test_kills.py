@@ -38,7 +38,7 @@ SLUG = "co2_trend"  # weekly and small: a partition takes seconds
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("kills"),
+    pytest.mark.xdist_group("platform"),
     pytest.mark.skipif(sys.platform != "linux", reason="who holds a lock is read from /proc"),
     pytest.mark.skipif(SLUG not in available(), reason=f"it needs the use case {SLUG}"),
 ]
