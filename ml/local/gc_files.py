@@ -25,7 +25,7 @@ def component_logs(where: Settings, now: float) -> Waste:
     """Of the platform's processes and of dbt; a log that a process may have open stays."""
     days = where.keep_logs_days
     in_use = {supervisor.log_path(where, name) for name in supervisor.COMPONENTS}
-    in_use.add(journal_path(where))
+    in_use |= {journal_path(where), where.alerts}  # what happened is told from them
     found = (path for path in files_below(where.logs) if path not in in_use)
     old = older(found, now - days * DAY_SECONDS)
     return of_files("component and dbt logs", f"older than {days} days", where.logs, old)

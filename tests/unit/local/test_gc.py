@@ -67,6 +67,7 @@ OLD = (
 KEPT = (
     "logs/scheduler.log",  # a process may have it open
     "logs/platform.jsonl",  # what became of the processes
+    "logs/alerts.jsonl",  # what was told
     f"lake/stopped/{SLUG}/events/partition_key=2020-01-01/data.parquet",  # is nowhere else
     f"lake/raw/{SLUG}/events/partition_key=2020-01-01/data.parquet",
     f"lake/predictions/{SLUG}/log/partition_key=2020-01-01/data.parquet",
