@@ -104,7 +104,7 @@ def build_partition(slug: str, doc: str = "") -> DAG:
 
         ingest_partition() >> transform_partition() >> materialize_features() >> score_partition()
 
-    return partition_dag()
+    return _documented(partition_dag(), spec)
 
 
 def build_history(slug: str, doc: str = "") -> DAG:
@@ -148,7 +148,7 @@ def build_history(slug: str, doc: str = "") -> DAG:
 
         ingest_range() >> transform_range() >> materialize_features() >> score_range()
 
-    return history_dag()
+    return _documented(history_dag(), spec)
 
 
 def build_retrain(slug: str, doc: str = "") -> DAG:
@@ -201,6 +201,13 @@ def build_retrain(slug: str, doc: str = "") -> DAG:
     made = retrain_dag()
     for made_task in made.tasks:
         made_task.operator_extra_links = links.LINKS
+    return _documented(made, spec)
+
+
+def _documented(made: DAG, spec: UseCase) -> DAG:
+    """Each task's page; its id begins with the stage."""
+    for made_task in made.tasks:
+        made_task.doc_md = pages.task(spec, made_task.task_id.partition("_")[0])
     return made
 
 

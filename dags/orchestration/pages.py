@@ -15,6 +15,40 @@ _TIERS = {
     3: "predictions are late or the model grows old: look at it on the next working day",
     4: "nobody waits for it",
 }
+# Of each stage: what it reads, what it makes, and how to run it by hand.
+_TASKS = {
+    "ingest": (
+        "the source",
+        "raw partitions; bad rows go to the quarantine with the rules that they broke",
+        "ingest {slug} KEY",
+    ),
+    "transform": (
+        "raw partitions",
+        "dbt's marts and feature tables, tested, and their exports",
+        "transform {slug} KEY",
+    ),
+    "materialize": ("exported features", "the online store", "materialize {slug} KEY"),
+    "score": (
+        "features at each decision time, the release that was in force",
+        "the prediction log of the partition",
+        "score {slug} KEY",
+    ),
+    "train": (
+        "features and labels as they were known at `as_of`",
+        "an MLflow run and a registered version; a finished run is found again",
+        "train {slug} --as-of KEY",
+    ),
+    "validate": (
+        "the version, the champion, the holdout",
+        "a verdict of each gate, with evidence, on run and version",
+        "validate {slug} VERSION",
+    ),
+    "promote": (
+        "the verdicts",
+        "the next release: champion or canary; a candidate that was rejected is skipped",
+        "promote {slug} VERSION",
+    ),
+}
 _REPAIR = "the task's log ends with what was seen, what was expected and the repair"
 
 
@@ -57,6 +91,19 @@ def retrain(spec: UseCase) -> str:
         rerun="with the same data, code and spec finds the finished run again.",
         schedule=f"{in_words(spec.schedules.retrain)} ({spec.zone}), by an event of the asset "
         f"`{spec.names.retrain_request}` (its extra may say `as_of`), or by hand. Ships paused.",
+    )
+
+
+def task(spec: UseCase, stage: str) -> str:
+    """Of a task, which is one stage."""
+    reads, makes, command = _TASKS[stage]
+    return "\n".join(
+        (
+            f"- **Reads** {reads}.",
+            f"- **Makes** {makes}.",
+            f"- **By hand**: `flightline {command.format(slug=spec.slug)}`; again gives the same.",
+            f"- **When it fails**: {_REPAIR}; then `{spec.names.runbook}`.",
+        )
     )
 
 

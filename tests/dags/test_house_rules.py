@@ -68,6 +68,15 @@ def runbook(dag: DAG) -> list[str]:
     return [f"doc_md does not say: {word}" for word in RUNBOOK if f"**{word}" not in text]
 
 
+def task_pages(dag: DAG) -> list[str]:
+    return [
+        f"{task.task_id}: doc_md does not say: {word}"
+        for task in dag.tasks
+        for word in ("Reads", "Makes", "By hand", "When it fails")
+        if f"**{word}**" not in (task.doc_md or "")
+    ]
+
+
 def ownership(dag: DAG) -> list[str]:
     found = [] if dag.owner and "airflow" not in dag.owner.split(", ") else [f"owner {dag.owner}"]
     owners = {task.owner for task in dag.tasks}
@@ -167,6 +176,7 @@ RULES: dict[str, Callable[[Any], list[str]]] = {
     for rule in (
         naming,
         runbook,
+        task_pages,
         ownership,
         tagging,
         tasks_can_fail,
@@ -210,7 +220,8 @@ from orchestration.defaults import ONLY_TRANSIENT
      catchup={catchup}, is_paused_upon_creation={paused})
 def made():
     @task
-    def do_thing(): ...
+    def do_thing():
+        {task_doc}
     {body}
 made()
 '''
@@ -233,6 +244,7 @@ FIELDS = {
     "catchup": False,
     "paused": True,
     "body": "do_thing()",
+    "task_doc": repr("**Reads** **Makes** **By hand** **When it fails**"),
 }
 APPROVAL = (
     "from airflow.providers.standard.operators.hitl import ApprovalOperator\n"
@@ -262,6 +274,7 @@ def test_the_planted_dag_is_good_before_it_is_broken(
         ("naming", {"dag_id": "dbt_run", "file": "dbt_run"}),
         ("runbook", {"doc": "None"}),
         ("runbook", {"doc": "'**Makes** things. **Owner**: me'"}),
+        ("task_pages", {"task_doc": "..."}),
         ("ownership", {"owner": "airflow"}),
         ("ownership", {"links": "{}"}),
         ("tagging", {"tags": "['stage/train']"}),
