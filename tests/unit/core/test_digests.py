@@ -96,6 +96,13 @@ def test_json_digests_are_equal_where_the_content_is(one: Any, other: Any) -> No
     assert (json_digest(one) == json_digest(other)) == are_equal
 
 
+def test_processors_may_differ_in_the_sign_of_what_has_none() -> None:
+    one, other = pd.DataFrame({"x": [0.0, np.nan]}), pd.DataFrame({"x": [-0.0, -np.nan]})
+    assert other["x"].to_numpy().tobytes() != one["x"].to_numpy().tobytes()
+    assert frame_digest(one) == frame_digest(other)
+    assert frame_digest(pd.DataFrame({1: [0.5]})) != frame_digest(pd.DataFrame({"1": [0.5]}))
+
+
 cells = st.floats(allow_nan=True) | st.none()
 
 
