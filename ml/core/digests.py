@@ -19,7 +19,7 @@ def frame_digest(frame: pd.DataFrame) -> str:
     (True, False)
     """
     # One zero and one "missing": processors differ in the sign of both.
-    floats = frame.select_dtypes("floating")
+    floats = frame.select_dtypes(np.floating)
     frame = frame.copy(deep=False)
     frame[floats.columns] = floats.where(floats.notna(), np.nan) + 0.0
     digest = sha256(json.dumps(list(frame.columns)).encode())
