@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -36,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        temporary = path.parent / f".{path.name}.{os.getpid()}.{uuid4().hex[:8]}"
+        temporary = path.parent / f".{path.name}.{os.getpid()}.{_here()}{uuid4().hex[:4]}"
         try:
             yield temporary
             descriptor = os.open(temporary, os.O_RDONLY)
@@ -50,12 +52,21 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed writers of `path` have left beside it."""
-    start = f".{path.name}."
+    """Remove what killed writers of `path` have left beside it; of other machines, `gc` does."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.([0-9]{{1,9}})\.{_here()}[0-9a-f]{{4}}")
     for entry in os.scandir(path.parent):
-        pid, _, rest = entry.name.removeprefix(start).partition(".")
-        if entry.name.startswith(start) and pid.isdecimal() and rest and not _is_alive(int(pid)):
+        if (found := left.fullmatch(entry.name)) and not _is_alive(int(found[1])):
             Path(entry.path).unlink(missing_ok=True)
+
+
+@cache
+def _here() -> str:
+    """Four digits for this machine or container: elsewhere a number means another process."""
+    try:
+        numbers = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not Linux: without containers
+        numbers = 0
+    return sha256(f"{os.uname().nodename} {numbers}".encode()).hexdigest()[:4]
 
 
 def _is_alive(pid: int) -> bool:

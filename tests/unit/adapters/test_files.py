@@ -110,6 +110,28 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> N
     assert {p.name for p in tmp_path.glob(".*")} == {other.name}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".data.parquet.{dead}.ffff{random}",  # another container's: this number is alive there
+        ".data.parquet.{dead}.csv",
+        ".data.parquet.{dead}.{here}{random}.bak",
+        ".data.parquet.99999999999999999999.{here}{random}",
+        ".data-parquet.{dead}.{here}{random}",
+    ],
+)
+def test_what_no_killed_writer_of_this_machine_left_stays(tmp_path: Path, name: str) -> None:
+    child = _start_writer(tmp_path / "data.parquet")
+    (left,) = tmp_path.glob(".data.parquet.*")
+    child.kill()
+    dead, random = child.wait(10) and child.pid, left.name[-4:]
+    other = tmp_path / name.format(dead=dead, here=left.name[-8:-4], random=random)
+    other.touch()
+    with replacing(tmp_path / "data.parquet") as temporary:
+        temporary.write_text("new")
+    assert {p.name for p in tmp_path.glob(".*")} == {other.name}
+
+
 def test_temporary_files_of_a_killed_stage_are_gone_when_the_next_begins(tmp_path: Path) -> None:
     before, folder = tempfile.gettempdir(), tmp_path / "tmp"
     folder.mkdir()
