@@ -1,6 +1,6 @@
 """Where alerts go: the log, a file in the home, a webhook.
 
-Nothing here raises: whoever tells of a failure must not fail by it.
+The notifier never raises: whoever tells of a failure must not fail by it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,16 @@ class Notifier:
         names = ("dag", "run", "task", "map_index", "try_number")
         return any(
             tuple(told.get(name) for name in names) == alert.identity
-            for told in told_alerts(self.file)
+            for told in self._told()
             if told["kind"] != Kind.NOT_DELIVERED
         )
+
+    def _told(self) -> list[dict[str, Any]]:
+        try:
+            return told_alerts(self.file)
+        except OSError as error:
+            LOG.error("cannot see in %s what was told: %s", self.file, error)
+            return []  # to tell twice is better than not at all
 
     def _keep(self, alert: Alert) -> None:
         LOG.error("%s", alert.text)
@@ -70,13 +77,16 @@ def told_alerts(file: Path) -> list[dict[str, Any]]:
 
 
 def append(file: Path, record: dict[str, Any]) -> None:
-    """One line in one write: lines of several processes never mix."""
+    """One line in one write: lines of several processes never mix, but empty ones may come between.
+
+    Such a one ends what a kill or a full disk has cut off, or seems to be: it is still written to.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         size = os.fstat(descriptor).st_size
-        is_cut = size and os.pread(descriptor, 1, size - 1) != b"\n"  # a kill or a full disk
-        line = json.dumps(record, ensure_ascii=False) + "\n"
+        is_cut = size and os.pread(descriptor, 1, size - 1) != b"\n"
+        line = json.dumps(record) + "\n"  # ASCII: a text may hold what UTF-8 cannot
         os.write(descriptor, (("\n" if is_cut else "") + line).encode())
     finally:
         os.close(descriptor)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -95,6 +96,28 @@ def test_a_file_that_cannot_be_written_stops_no_other_channel(
     assert len(receiver.got) == 1 and "the alert above is not in" in caplog.text
 
 
+def test_a_text_that_is_no_utf_8_is_told_all_the_same(tmp_path: Path) -> None:
+    """The name of a file may be any bytes; Python shows some of them as half characters."""
+    name = b"fog\xff.csv".decode(errors="surrogateescape")
+    odd = replace(ALERT, message=replace(ALERT.message, seen=name))
+    with Receiver() as receiver:
+        where = settings(tmp_path, notify_webhook=receiver.url)
+        Notifier(where).tell(odd)
+    assert [got["alert"]["seen"] for got in receiver.got] == [name]
+    assert [told["seen"] for told in told_alerts(where.alerts)] == [name]
+
+
+def test_a_file_that_cannot_be_read_tells_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = settings(tmp_path)
+    where.alerts.mkdir(parents=True)  # unreadable for every user
+    notifier = Notifier(where)
+    notifier.tell(ALERT)
+    assert not notifier.was_told(ALERT)
+    assert "cannot see" in caplog.text and str(where.alerts) in caplog.text
+
+
 def test_what_was_told_is_known_by_its_try(tmp_path: Path) -> None:
     notifier = Notifier(settings(tmp_path))
     notifier.tell(ALERT.undelivered("away"))
@@ -116,22 +139,38 @@ def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     assert told_alerts(tmp_path / "none.jsonl") == []
 
 
-def _write_many(file: Path, writer: int) -> None:
-    for number in range(50):
-        append(file, {"kind": "x", "writer": writer, "number": number, "text": "é" * 2_000})
+_WRITER = """
+import sys
+from pathlib import Path
+from ml.adapters.notify import append
+file, writer = Path(sys.argv[1]), int(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(50):
+    append(file, {"kind": "x", "writer": writer, "number": number, "text": "x" * 4_000})
+"""
 
 
 def test_lines_of_several_processes_never_mix(tmp_path: Path) -> None:
     file = tmp_path / "alerts.jsonl"
-    fork = multiprocessing.get_context("fork")
-    writers = [fork.Process(target=_write_many, args=(file, number)) for number in range(4)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert [writer.exitcode for writer in writers] == [0] * 4
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    writers = [_writer(file, number) for number in range(4)]
+    try:
+        assert [writer.stdout.readline() for writer in writers if writer.stdout] == ["ready\n"] * 4
+        for writer in writers:
+            assert writer.stdin
+            writer.stdin.write("begin\n")
+            writer.stdin.flush()
+        assert [writer.wait(60) for writer in writers] == [0] * 4
+    finally:
+        for writer in writers:
+            writer.kill()
+    lines = [json.loads(line) for line in file.read_text().splitlines() if line]
     assert {(line["writer"], line["number"]) for line in lines} == {
         (writer, number) for writer in range(4) for number in range(50)
     }
     assert file.stat().st_size > 4 * 50 * 4_000
+
+
+def _writer(file: Path, number: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", _WRITER, str(file), str(number)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
