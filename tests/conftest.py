@@ -20,7 +20,8 @@ if _OWNED:
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 _AIRFLOW = Path(os.environ["MLOPS_HOME"]) / f"airflow-{_WORKER}"
 _AIRFLOW.mkdir(parents=True, exist_ok=True)
-os.environ.pop("MLOPS_TRACKING_URI", None)  # a platform that runs on this machine is not the tests'
+for name in [one for one in os.environ if one.startswith(("MLOPS_TRACKING_URI", "MLOPS_NOTIFY_"))]:
+    del os.environ[name]  # a team's MLflow and webhook, or a platform here, are not the tests'
 os.environ.update(
     AIRFLOW_HOME=str(_AIRFLOW),
     AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"),

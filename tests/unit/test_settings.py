@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,3 +175,21 @@ def test_a_bad_webhook_is_refused_without_being_shown(monkeypatch: pytest.Monkey
     monkeypatch.setenv("MLOPS_NOTIFY_WEBHOOK", "https://hooks.example.com/secret")
     settings.cache_clear()
     assert "secret" not in repr(settings())
+
+
+def test_the_tests_keep_away_from_a_teams_mlflow_and_webhook(tmp_path: Path) -> None:
+    given = {"MLOPS_TRACKING_URI": "http://mlflow", "MLOPS_NOTIFY_WEBHOOK": "http://hooks"}
+    code = "import conftest, os; print(*(name for name in os.sys.argv if name in os.environ))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *given, "MLOPS_HOME"],
+        env={
+            **os.environ,
+            **given,
+            "MLOPS_HOME": str(tmp_path),
+            "PYTHONPATH": str(REPOSITORY / "tests"),
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["MLOPS_HOME"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,6 +27,8 @@ PARTS = {  # module: title
     "use_cases": "A hundred use cases",
 }
 
+_TEAMS = ("MLOPS_TRACKING_URI", "MLOPS_NOTIFY_")  # trainings and alerts of a bench are not theirs
+
 
 def measured(part: str) -> Section:
     """Measure a part in a process of its own: what one has loaded, or broken, is not the next's."""
@@ -38,6 +41,8 @@ def measured(part: str) -> Section:
 
 def _measure(part: str) -> Section:
     found = Section(PARTS.get(part, part))
+    for name in [name for name in os.environ if name.startswith(_TEAMS)]:
+        del os.environ[name]  # of this part's process, and of the commands that it starts
     try:
         for figure in import_module(f"ml.local.bench.{part}").measure():
             found = found.with_figure(figure)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,11 @@ from support import SLUG
 from ml.core.story import Job, Step
 from ml.local.bench import command as bench
 from ml.local.bench import page
-from ml.local.bench.figures import Figure, Section, ratio
+from ml.local.bench.figures import Figure, Section, ratio, run
 from ml.local.bench.story import _returned, _summed
 from ml.local.demo import Played
 from ml.local.records import TaskInstance
+from ml.settings import Settings
 
 MACHINE = {"processor": "abacus", "cores": "2"}
 
@@ -94,6 +97,33 @@ def test_a_part_that_fails_keeps_what_it_measured_and_the_next_goes_on(
 def _breaks():  # type: ignore[no-untyped-def]  # a generator of figures
     yield Figure("first", 1.0)
     raise SystemExit("the platform is gone")
+
+
+def test_a_part_keeps_away_from_the_teams_mlflow_and_webhook(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = {
+        "MLOPS_TRACKING_URI": "http://mlflow.example.com",
+        "MLOPS_NOTIFY_WEBHOOK": "http://hooks.example.com/team",
+        "MLOPS_NOTIFY_TIMEOUT_S": "9",
+        "MLOPS_DUCKDB_THREADS": "1",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    code = "import os; print(*sorted(name for name in os.environ if name in os.sys.argv))"
+
+    class Part:
+        def __init__(self, name: str) -> None: ...
+
+        def measure(self) -> Iterator[Figure]:
+            where = Settings(home=tmp_path)
+            yield Figure("own", float(where.tracking_uri is None and where.notify_webhook is None))
+            left = run([sys.executable, "-c", code, *given], {}).output.split()
+            yield Figure("a command's", float(left == ["MLOPS_DUCKDB_THREADS"]))
+
+    monkeypatch.setattr(bench, "import_module", Part)
+    found = bench._measure("data")  # in this process
+    assert [(one.name, one.value) for one in found.figures] == [("own", 1), ("a command's", 1)]
 
 
 def test_a_part_whose_process_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
