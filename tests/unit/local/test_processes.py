@@ -172,7 +172,9 @@ def test_how_a_component_ended_is_noted(home, code, status):
 def test_what_goes_down_all_at_once_leaves_no_note(home):
     """As a power cut does: whoever could have written is gone as well."""
     start(home, "mlflow", SLEEP)
+    deadline = time.monotonic() + 20
     while not processes.leaders(home):
+        assert time.monotonic() < deadline, "it has not started, or has ended"
         time.sleep(0.02)
     everything = [found.process for found in processes.supervised(home)]
     for process in everything:
