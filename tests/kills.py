@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -293,6 +294,19 @@ class Story:
         """Everything as it was before a step."""
         self.driver.load(self.saved(step))
         self.deliver(step)
+
+    def strike(self, step: Step, drawn: random.Random, *, attempts: int = 5) -> float:
+        """Kill a step from outside, somewhere in its middle; returns after how many seconds.
+
+        Where it ended before, as it may on a machine that is now quicker, it is struck earlier.
+        """
+        tried = []
+        for attempt in range(1, attempts + 1):
+            tried.append(self.seconds[step.name] * drawn.uniform(0.1, 0.9) / attempt)
+            self.go_to(step)
+            if self.driver.run(*step.argv, after_s=tried[-1]).signal == signal.SIGKILL:
+                return tried[-1]
+        raise AssertionError(f"{step.name} ended before each kill, after {tried} s")
 
     def deliver(self, step: Step) -> None:
         """Make the source what it is by then."""

@@ -83,11 +83,9 @@ def test_killed_at_a_write_and_run_again_it_ends_the_same(story: Story, step: St
 def test_killed_from_outside_at_any_time_it_ends_the_same(story: Story, name: str) -> None:
     """DuckDB, LightGBM and the file system do not count their writes: a clock hits them, too."""
     step = STEPS[name]
-    after_s = story.seconds[name] * random.Random(f"{SEED} {name}").uniform(0.1, 0.9)
-    story.go_to(step)
-    story.driver.run(*step.argv, after_s=after_s)
+    after_s = story.strike(step, random.Random(f"{SEED} {name}"))
     story.driver.ends(*step.argv)
-    assert story.wrong(step) == [], f"killed after {after_s} s"
+    assert story.wrong(step) == [], f"seed {SEED}: killed after {after_s} s"
 
 
 @pytest.mark.parametrize("name", ["ingest a correction", "train a challenger"])
