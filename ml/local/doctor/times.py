@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -75,4 +76,5 @@ def _written(home: Path) -> Iterator[tuple[float, Path]]:
     """What the platform writes at every start and in every stage."""
     for pattern in ("*.json", "*.lock", "locks/*", "logs/*", "*/*.db"):
         for path in home.glob(pattern):
-            yield path.stat().st_mtime, path
+            with contextlib.suppress(OSError):  # it may have gone meanwhile
+                yield path.stat().st_mtime, path
