@@ -37,20 +37,22 @@ class _Holder:
         with self.process.oneshot():
             command = " ".join(self.process.cmdline()) or self.process.name()
             state = _ASLEEP.get(self.process.status())
-            age = timedelta(seconds=round(self.seconds))
+            age = timedelta(seconds=round(self.age_seconds))
         ending = f", {state}" if state else ""
         return (
-            f"{self.lock.name} by process {self.process.pid} since {age} ({command[:80]}{ending})"
+            f"{self.lock.name} by process {self.process.pid}, which began {age} ago"
+            f" ({command[:80]}{ending})"
         )
 
     @property
-    def seconds(self) -> float:
+    def age_seconds(self) -> float:
+        """Of the process: it cannot hold a lock for longer; when it took it, nobody notes."""
         return time.time() - self.process.create_time()
 
     @property
     def hangs(self) -> bool:
         limit = PLATFORM_SECONDS if self.lock.name == "platform.lock" else STAGE_SECONDS
-        return self.seconds > limit or self.process.status() in _ASLEEP
+        return self.age_seconds > limit or self.process.status() in _ASLEEP
 
 
 def check_locks(settings: Settings) -> Check:

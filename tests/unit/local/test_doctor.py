@@ -210,7 +210,7 @@ def test_a_holder_that_hangs_is_named(lived, hold, monkeypatch, name, limit):
     pid = hold(name)
     monkeypatch.setattr(locks, limit, 0.0)
     found = locks.check_locks(lived)
-    assert not found.ok and f"by process {pid} since 0:00:0" in found.detail
+    assert not found.ok and f"by process {pid}, which began 0:00:0" in found.detail
     assert "import fcntl" in found.detail, "its command"
     assert f"kill {pid} " in found.repair
 
@@ -243,6 +243,12 @@ def test_a_clock_behind_the_newest_file_is_told(lived):
     assert not found.ok and str(file) in found.detail
     assert "1 day, 0:00:00 behind" in found.detail or "23:59:59 behind" in found.detail
     os.utime(file)
+    assert times.check_clock(lived).ok
+
+
+def test_a_file_that_is_gone_tells_nothing_of_the_clock(lived):
+    (lived.home / "logs").mkdir(exist_ok=True)
+    (lived.home / "logs" / "gone.log").symlink_to("nowhere")
     assert times.check_clock(lived).ok
 
 
