@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from ml.settings import Settings
 
 PLATFORM_SECONDS, STAGE_SECONDS = 600.0, 7_200.0  # a start, a stage of a large use case
+_PROC = Path("/proc")
 _ASLEEP = {"stopped": "stopped, as by Ctrl-Z", "zombie": "dead", "disk-sleep": "waiting for a disk"}
 
 
@@ -57,8 +57,8 @@ class _Holder:
 
 def check_locks(settings: Settings) -> Check:
     """Who works on this home; fails where somebody seems to hang."""
-    files = [settings.home / "platform.lock", *sorted((settings.home / "locks").glob("*.lock"))]
-    held = [holder for file in files if file.is_file() for holder in _holders(file)]
+    files = {settings.home / "platform.lock", *(settings.home / "locks").glob("*.lock")}
+    held = sorted(_holders(files), key=lambda holder: (holder.lock.name, holder.process.pid))
     if stuck := [holder for holder in held if holder.hangs]:
         detail = "; ".join(map(str, stuck))
         ids = " ".join(str(pid) for pid in dict.fromkeys(h.process.pid for h in stuck))
@@ -67,42 +67,48 @@ def check_locks(settings: Settings) -> Check:
     return Check("locks", True, "; ".join(map(str, held)) or "nobody works on this home")
 
 
-def _holders(lock: Path) -> Iterator[_Holder]:
-    """Processes that hold it; of a holder that is gone, the children that inherited the lock."""
+def _holders(locks: set[Path]) -> Iterator[_Holder]:
+    """Processes that hold them; of a holder that is gone, the children that inherited the lock."""
     import psutil
 
-    if not _is_held(lock):
+    found = [
+        (lock, process, taker)
+        for process in psutil.process_iter()
+        for lock, taker in _held(process, locks)
+    ]
+    kept = {lock for lock, process, taker in found if taker == process.pid}
+    for lock, process, taker in found:
+        if taker == process.pid or lock not in kept:
+            yield _Holder(lock, process)
+
+
+def _held(process: psutil.Process, locks: set[Path]) -> Iterator[tuple[Path, int]]:
+    """Those which it holds, each with the process that took it: itself, or one of its parents."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        for file in process.open_files():
+            if (lock := Path(file.path)) in locks:
+                for taker in _takers(process.pid, file.fd, lock):
+                    yield lock, taker
+
+
+def _takers(pid: int, descriptor: int, lock: Path) -> Iterator[int]:
+    """Linux tells who took a lock through this open file: none or one."""
+    if not (_PROC / "self" / "fdinfo").is_dir():
+        if _is_taken(lock):
+            yield pid
         return
-    owners = set(_owners(lock))
-    openers = {found.pid: found for found in psutil.process_iter() if _has_open(found, lock)}
-    for pid in owners & openers.keys() or openers.keys():
-        yield _Holder(lock, openers[pid])
+    for line in (_PROC / f"{pid}/fdinfo/{descriptor}").read_text().splitlines():
+        if line.startswith("lock:") and "FLOCK" in (fields := line.split()):
+            yield int(fields[5])
 
 
-def _is_held(lock: Path) -> bool:
-    """Ask by a shared lock, given back at once: not every file system tells `/proc/locks`."""
+def _is_taken(lock: Path) -> bool:
+    """Ask by a shared lock, given back at once: whoever comes meanwhile finds it busy."""
     with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-    return False
-
-
-def _owners(lock: Path) -> Iterator[int]:
-    """Processes that took it; only Linux tells."""
-    found = lock.stat()
-    inode = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/locks").read_text().splitlines():
-            fields = line.split()
-            if fields[1] == "FLOCK" and inode in fields:
-                yield int(fields[4])
-
-
-def _has_open(process: psutil.Process, lock: Path) -> bool:
-    import psutil
-
-    with contextlib.suppress(psutil.Error, OSError):
-        return any(Path(file.path) == lock for file in process.open_files())
     return False

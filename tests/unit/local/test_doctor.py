@@ -195,10 +195,25 @@ def test_a_lock_that_nobody_holds_is_no_fault(lived):
     assert locks.check_locks(lived) == doctor.Check("locks", True, "nobody works on this home")
 
 
-def test_the_diagnosis_leaves_locks_free(lived):
-    (lived.home / "platform.lock").touch()
-    locks.check_locks(lived)
-    with exclusive(lived.home / "platform.lock"):
+@pytest.mark.skipif(
+    not Path("/proc/self/fdinfo").is_dir(), reason="only Linux tells who has locked"
+)
+def test_the_diagnosis_takes_no_lock(lived, hold, monkeypatch):
+    """Not even for a moment: a stage that begins just then would find its use case busy."""
+    pid, free = hold(), lived.home / "platform.lock"
+    monkeypatch.setattr(locks.fcntl, "flock", lambda *_: pytest.fail("a lock was taken"))
+    with free.open("a"):  # as by a stage that is about to lock it
+        found = locks.check_locks(lived)
+    assert f"toy.lock by process {pid}" in found.detail and "platform.lock" not in found.detail
+
+
+def test_without_proc_locks_are_asked_and_left_free(lived, hold, monkeypatch, tmp_path):
+    pid, free = hold(), lived.home / "platform.lock"
+    monkeypatch.setattr(locks, "_PROC", tmp_path / "nowhere")
+    with free.open("a"):
+        found = locks.check_locks(lived)
+    assert f"toy.lock by process {pid}" in found.detail and "platform.lock" not in found.detail
+    with exclusive(free):
         pass
 
 
