@@ -29,8 +29,10 @@ from dag_run r left join dag d on d.dag_id = r.dag_id
 where r.state in ('running', 'queued') or (r.state in ('success', 'failed') and r.end_date >= ?)
 order by coalesce(r.start_date, r.queued_at)
 """
+# A task that waits still has the start of its try before.
 _TASKS = """
-select dag_id, run_id, task_id, state, try_number, coalesce(start_date, queued_dttm, scheduled_dttm)
+select dag_id, run_id, task_id, state, try_number, case state
+  when 'scheduled' then scheduled_dttm when 'queued' then queued_dttm else start_date end
 from task_instance
 where state in ('running', 'queued', 'scheduled', 'up_for_retry', 'restarting')
    or (state = 'failed' and end_date >= ?1) or (try_number > 1 and start_date >= ?1)
@@ -52,7 +54,7 @@ class WorkRun:
 
 @dataclass(frozen=True)
 class WorkTask:
-    """A task that runs, waits, failed or was repeated."""
+    """A task that runs, waits, failed or was repeated; `since` when it began to run or to wait."""
 
     dag_id: str
     run_id: str

@@ -31,6 +31,7 @@ Progress = Callable[[str], None]
 COMPONENTS = ("mlflow", "api-server", "scheduler", "dag-processor")
 SCRIPTS = Path(sys.executable).parent
 LOCK_SECONDS = 180.0
+SECOND_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,21 @@ def _clean_up(settings: Settings, found: PlatformStatus, progress: Progress) -> 
 
 
 def _is_stuck(settings: Settings, progress: Progress) -> bool:
-    """Whether no task can start any more although every component runs."""
-    now = datetime.fromtimestamp(time.time(), UTC)
-    if since := airflow_db.look(settings, since=now).stuck_since(now):
+    """Whether no task can start any more although every component runs.
+
+    What is left from before a start may just be about to begin: a second look decides.
+    """
+    if _stuck_since(settings) is None:
+        return False
+    time.sleep(SECOND_LOOK_SECONDS)
+    if since := _stuck_since(settings):
         progress(f"tasks wait since {since:%H:%M:%S} UTC and none runs: starting everything anew")
     return since is not None
+
+
+def _stuck_since(settings: Settings) -> datetime | None:
+    now = datetime.fromtimestamp(time.time(), UTC)
+    return airflow_db.look(settings, since=now).stuck_since(now)
 
 
 def _failed_while_down(settings: Settings, until: float) -> list[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,11 @@ from ml.core.partitions import Partition
 from ml.core.ports import Platform
 from ml.core.prediction_source import Source
 from ml.core.spec import UseCase
+from ml.local.environment import platform_environment
+from ml.local.ports import keep_ports, load_ports
+from ml.local.secrets import load_secrets
+from ml.local.supervisor import SCRIPTS
+from ml.settings import Settings
 from ml.stages import ingest, materialize, promote, score, train, transform, validate
 
 FIRST_AS_OF, SECOND_AS_OF, LAST = "2013-03-01", "2013-03-20", "2013-03-21"
@@ -108,3 +115,15 @@ def broken(chain: Chain, tmp_path: Path, spec: UseCase) -> Callable[..., Platfor
 def empty(tmp_path: Path, spec: UseCase) -> Platform:
     """A platform in an empty home."""
     return platform_at(tmp_path / "home", spec)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with Airflow's real tables, and no rows; 8 CPU seconds. Tests take a copy."""
+    made = Settings(home=tmp_path_factory.mktemp("airflow") / "home")
+    made.airflow_home.mkdir(parents=True)
+    keep_ports(made, load_ports(made))
+    ports, secrets = load_ports(made), load_secrets(made)
+    env = platform_environment(made, secrets, ports, inherited=os.environ)
+    subprocess.run([SCRIPTS / "airflow", "db", "migrate"], env=env, check=True, capture_output=True)
+    return made.home

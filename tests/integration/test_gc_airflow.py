@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from support import copy_home
 
 from ml.core.errors import TransientError
 from ml.local import gc_airflow
-from ml.local.environment import platform_environment
-from ml.local.ports import keep_ports, load_ports
-from ml.local.secrets import load_secrets
-from ml.local.supervisor import SCRIPTS
 from ml.settings import Settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow_tables")]
 NOW = datetime(2014, 1, 1, tzinfo=UTC).timestamp()
 
 
 @pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A home with Airflow's real tables; a dozen CPU seconds with the deletion."""
-    found = Settings(home=tmp_path_factory.mktemp("airflow") / "home")
-    found.airflow_home.mkdir(parents=True)
-    keep_ports(found, load_ports(found))
-    ports, secrets = load_ports(found), load_secrets(found)
-    env = platform_environment(found, secrets, ports, inherited=os.environ)
-    subprocess.run([SCRIPTS / "airflow", "db", "migrate"], env=env, check=True, capture_output=True)
-    return found
+def where(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home with Airflow's real tables."""
+    return Settings(home=copy_home(migrated, tmp_path_factory.mktemp("gc") / "home"))
 
 
 def add(where: Settings, dag: str, day: str, *, state: str, kind: str = "scheduled") -> None:

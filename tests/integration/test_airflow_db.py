@@ -1,0 +1,97 @@
+"""What is read from Airflow's real tables, without a scheduler."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from support import copy_home
+
+from ml.local import airflow_db, supervisor
+from ml.settings import Settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow_tables")]
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+Add = Callable[..., None]
+
+
+@pytest.fixture
+def where(migrated: Path, tmp_path: Path) -> Settings:
+    return Settings(home=copy_home(migrated, tmp_path / "home"))
+
+
+@pytest.fixture
+def add(where: Settings) -> Add:
+    """Adds a run, and its task `ingest`; times are minutes after noon."""
+
+    def add(run_id: str, *, run: dict[str, Any], task: dict[str, Any] | None = None) -> None:
+        names = {"dag_id": "toy_daily", "run_id": run_id, "span_status": "ended"}
+        runs = {"run_type": "manual", "run_after": 0, "clear_number": 0, "state": "running"}
+        tasks = {"id": uuid4().hex, "task_id": "ingest", "map_index": -1, "try_number": 1}
+        tasks |= {"max_tries": 2, "pool": "default_pool", "pool_slots": 1}
+        with closing(sqlite3.connect(where.airflow_home / "airflow.db")) as database, database:
+            _insert(database, "dag_run", names | runs | run)
+            if task:
+                _insert(database, "task_instance", names | tasks | task)
+
+    return add
+
+
+def _insert(database: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
+    row = {name: _told(name, value) for name, value in row.items()}
+    columns, marks = ", ".join(row), ", ".join("?" * len(row))
+    database.execute(f"insert into {table} ({columns}) values ({marks})", tuple(row.values()))
+
+
+def _told(column: str, value: Any) -> Any:
+    if column.endswith(("_date", "_dttm", "_at", "_after")):
+        return f"{NOON + timedelta(minutes=value):%Y-%m-%d %H:%M:%S.%f}"
+    return value
+
+
+def at(minute: float) -> datetime:
+    return NOON + timedelta(minutes=minute)
+
+
+@pytest.mark.parametrize(
+    ("state", "since"), [("scheduled", 60), ("queued", 61), ("running", 0), ("up_for_retry", 0)]
+)
+def test_a_task_waits_since_it_was_told_to_and_not_since_its_try_before(
+    where: Settings, add: Add, state: str, since: int
+) -> None:
+    """Else each retry of a task that takes minutes would look stuck."""
+    times = {"start_date": 0, "scheduled_dttm": 60, "queued_dttm": 61}
+    add("one", run={}, task={"state": state, **times})
+    [task] = airflow_db.look(where, since=NOON).tasks
+    assert task.since == at(since)
+
+
+def test_a_repeated_task_that_was_just_scheduled_is_not_stuck(where: Settings, add: Add) -> None:
+    times = {"start_date": 0, "queued_dttm": 0, "scheduled_dttm": 60}
+    add("one", run={}, task={"state": "scheduled", "try_number": 2, **times})
+    work = airflow_db.look(where, since=NOON)
+    assert work.stuck_since(at(61)) is None
+    assert work.stuck_since(at(63)) == at(60)
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_only_what_is_stuck_twice_is_stopped(
+    where: Settings, add: Add, monkeypatch: pytest.MonkeyPatch, is_begun: bool
+) -> None:
+    add("one", run={}, task={"state": "queued", "queued_dttm": 0})
+    told: list[str] = []
+
+    def wait(_: float) -> None:
+        if is_begun:
+            with closing(sqlite3.connect(where.airflow_home / "airflow.db")) as database, database:
+                database.execute("update task_instance set state = 'running'")
+
+    monkeypatch.setattr(supervisor.time, "sleep", wait)
+    assert supervisor._is_stuck(where, told.append) is not is_begun
+    assert bool(told) is not is_begun
