@@ -37,8 +37,14 @@ select 'log ' || id, dttm from log where dttm < :before
 union all
 select 'job ' || id, latest_heartbeat from job where latest_heartbeat < :before
 """
+# Not a run's `start_date`: each start of the platform sets it anew (`airflow_db.hand_over`), and a
+# run that was cleared is queued anew, while its tasks keep their times.
 _UNFINISHED = """
-select min(start_date) from dag_run where state not in ('success', 'failed')"""
+with unfinished as (select * from dag_run where state not in ('success', 'failed'))
+select min(time) from (
+    select coalesce(queued_at, run_after) as time from unfinished
+    union all
+    select task.start_date from task_instance task join unfinished using (dag_id, run_id))"""
 
 
 def history(where: Settings, now: float) -> Waste:

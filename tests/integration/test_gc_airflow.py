@@ -12,7 +12,7 @@ import pytest
 from support import copy_home
 
 from ml.core.errors import TransientError
-from ml.local import gc_airflow
+from ml.local import airflow_db, gc_airflow
 from ml.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow_tables")]
@@ -74,6 +74,22 @@ def test_nothing_as_old_as_an_unfinished_run_goes(where: Settings) -> None:
     add(where, "toy_history", "2013-03-20", state="success", kind="manual")
     items = gc_airflow.history(where, NOW).items
     assert {datetime.fromtimestamp(item.time, UTC).day for item in items} == {1}
+
+
+@pytest.mark.parametrize("is_cleared", [False, True], ids=["it waits", "it was cleared"])
+def test_a_run_that_waits_for_long_keeps_its_tasks_through_a_new_start(
+    migrated: Path, tmp_path: Path, is_cleared: bool
+) -> None:
+    """A start sets when it began, clearing it when it was queued: neither makes it young."""
+    mine = Settings(home=copy_home(migrated, tmp_path / "home"))
+    add(mine, "toy_history", "2013-03-01", state="success", kind="manual")
+    add(mine, "toy_history", "2013-03-10", state="running", kind="manual")
+    if is_cleared:
+        with closing(sqlite3.connect(mine.airflow_home / "airflow.db")) as database, database:
+            database.execute("update dag_run set queued_at = '2013-12-31' where state = 'running'")
+    airflow_db.hand_over(mine, at=datetime.fromtimestamp(NOW, UTC))
+    found = gc_airflow.history(mine, NOW)
+    assert {datetime.fromtimestamp(item.time, UTC).day for item in found.items} == {1}
 
 
 def test_a_failed_deletion_is_told(where: Settings, tmp_path: Path) -> None:
