@@ -137,12 +137,17 @@ class AirflowApi:
             time.sleep(poll_s)
         return run
 
-    def clear_run(self, dag_id: str, run_id: str, *, only_failed: bool = True) -> None:
-        """Run the failed tasks of a run again, and what waited for them, in the same run.
+    def repeat_run(self, dag_id: str, run_id: str) -> None:
+        """Run what failed in a run again, and what waited for it, in the same run.
 
-        Args:
-            only_failed: False runs all tasks: a run that timed out may have no failed one.
+        All of it if no task failed, as in a run that timed out: else nothing would run.
         """
+        tasks = self.task_instances(dag_id, run_id)
+        is_any_failed = any(task.state == "failed" for task in tasks)
+        self.clear_run(dag_id, run_id, only_failed=is_any_failed)
+
+    def clear_run(self, dag_id: str, run_id: str, *, only_failed: bool) -> None:
+        """Run all tasks of a run again, or the failed ones and what waited for them."""
         body = {"dry_run": False, "only_failed": only_failed}
         self._call("POST", f"{_run_path(dag_id, run_id)}/clear", body)
 

@@ -32,11 +32,18 @@ order by coalesce(r.start_date, r.queued_at)
 # A task that waits still has the start of its try before.
 _TASKS = """
 select dag_id, run_id, task_id, state, try_number, case state
-  when 'scheduled' then scheduled_dttm when 'queued' then queued_dttm else start_date end
+  when 'scheduled' then scheduled_dttm when 'queued' then queued_dttm else start_date end,
+  try_number > max_tries
 from task_instance
 where state in ('running', 'queued', 'scheduled', 'up_for_retry', 'restarting')
    or (state = 'failed' and end_date >= ?1) or (try_number > 1 and start_date >= ?1)
 order by 6
+"""
+_WORN_OUT = """
+select dag_id, run_id from dag_run where state = 'failed' and end_date between ? and ?
+  and (dag_id, run_id) in (
+    select dag_id, run_id from task_instance where state = 'failed' and try_number > max_tries)
+order by end_date
 """
 
 
@@ -62,6 +69,7 @@ class WorkTask:
     state: str
     try_number: int
     since: datetime | None
+    is_last_try: bool = False
 
     def __str__(self) -> str:
         since = f" since {self.since:%H:%M:%S} UTC" if self.since else ""
@@ -122,22 +130,21 @@ def look(settings: Settings, *, since: datetime) -> Work:
             for dag_id, run_id, key, state, since, is_paused in runs
         ),
         tuple(
-            WorkTask(dag_id, run_id, task_id, state, number, _read(since))
-            for dag_id, run_id, task_id, state, number, since in tasks
+            WorkTask(dag_id, run_id, task_id, state, number, _read(since), bool(is_last))
+            for dag_id, run_id, task_id, state, number, since, is_last in tasks
         ),
     )
 
 
-def failed_between(settings: Settings, first: datetime, last: datetime) -> list[tuple[str, str]]:
-    """Dag and run ids of the runs that failed in that time."""
+def worn_out_between(settings: Settings, first: datetime, last: datetime) -> list[tuple[str, str]]:
+    """Dag and run ids of the runs that failed in that time after the last try of a task.
+
+    What failed with tries left has another reason: wrong data, a model that was refused, a person.
+    """
     if not _path(settings).exists():
         return []
-    query = (
-        "select dag_id, run_id from dag_run where state = 'failed' and end_date between ? and ?"
-        " order by end_date"
-    )
     with _opened(settings, "ro") as database:
-        found = database.execute(query, (_stored(first), _stored(last))).fetchall()
+        found = database.execute(_WORN_OUT, (_stored(first), _stored(last))).fetchall()
     return [(dag_id, run_id) for dag_id, run_id in found]
 
 

@@ -120,13 +120,14 @@ def _next_steps(
         yield "flightline up: starts Airflow and MLflow"
     elif not platform.is_up:
         yield (
-            "flightline up: starts everything; what was interrupted goes on, and runs that failed "
-            "while a component was down run again"
+            "flightline up: starts everything; what was interrupted goes on, and runs that used "
+            "up their tries while a component was down run again"
         )
     lost_at = min((c.end.at for c in platform.down if c.end), default=None)
     for task in work.tasks:
-        is_from_then = lost_at and task.since and task.since >= lost_at  # the start repeats it
-        if task.state == "failed" and not is_from_then:
+        is_from_then = lost_at and task.since and task.since >= lost_at
+        is_repeated = is_from_then and task.is_last_try  # by the start
+        if task.state == "failed" and not is_repeated:
             yield (
                 f"read {task_log(settings, task)}, mend the cause, "
                 f"and clear the run {task.run_id} of {task.dag_id} in Airflow"

@@ -187,10 +187,7 @@ def _play(
     if run is None:
         run = _trigger(api, dag_id, step)
     elif run.state == "failed":
-        has_failed_task = any(
-            task.state == "failed" for task in api.task_instances(dag_id, step.run_id)
-        )
-        api.clear_run(dag_id, step.run_id, only_failed=has_failed_task)
+        api.repeat_run(dag_id, step.run_id)
     run, tasks = _watch(api, run, step, settings, out)
     if run.state != "success":
         raise _failure(api, run, tasks, step, settings)

@@ -93,7 +93,7 @@ def up(
     """Start what is not running, wait until it works, and return where it listens.
 
     Safe to repeat. Leftovers of an earlier start that did not end well are stopped first, and what
-    was interrupted goes on; runs that failed while a component was down run again.
+    was interrupted goes on; runs that used up their tries while a component was down run again.
 
     Args:
         pools: use cases; each gets an Airflow pool of one slot, as its warehouse has one writer.
@@ -104,25 +104,28 @@ def up(
         FlightlineError: if a component ends or is not ready in time; then nothing is left running.
     """
     with _locked(settings, progress):
-        found = status(settings)
+        found, started_at = status(settings), 0.0
         if found.is_up and not _is_stuck(settings, progress):
             progress("already up")
-            _prepare_dags(settings, pools, progress)
-            return found
-        _clean_up(settings, found, progress)
-        started_at = time.time()
-        failed = _failed_while_down(settings, started_at)
-        try:
-            children = _start_all(settings, progress)
-            readiness.wait(settings, children, started_at=started_at, progress=progress)
-        except BaseException:  # also Ctrl-C: never leave half a platform behind
-            _stop(settings)
-            raise
-        journal.record(settings, journal.READY)
-        progress(f"up after {time.time() - started_at:.0f} s")
+        else:
+            started_at = _start(settings, found, progress)
         _prepare_dags(settings, pools, progress, parsed_after=started_at)
-        _repeat(settings, failed, progress)
+        _finish_start(settings, progress)
         return status(settings)
+
+
+def _start(settings: Settings, found: PlatformStatus, progress: Progress) -> float:
+    """Start all components anew; returns when that began."""
+    _clean_up(settings, found, progress)
+    started_at = time.time()
+    try:
+        children = _start_all(settings, progress)
+        readiness.wait(settings, children, started_at=started_at, progress=progress)
+    except BaseException:  # also Ctrl-C: never leave half a platform behind
+        _stop(settings)
+        raise
+    progress(f"up after {time.time() - started_at:.0f} s")
+    return started_at
 
 
 def _prepare_dags(
@@ -179,10 +182,17 @@ def _stuck_since(settings: Settings) -> datetime | None:
     return airflow_db.look(settings, since=now).stuck_since(now)
 
 
-def _failed_while_down(settings: Settings, until: float) -> list[tuple[str, str]]:
-    if (first := journal.first_end(settings)) is None:
-        return []
-    return airflow_db.failed_between(settings, first, datetime.fromtimestamp(until, UTC))
+def _finish_start(settings: Settings, progress: Progress) -> None:
+    """Repeat what failed while a component was down, and note last that this is done.
+
+    So what an interruption leaves undone is done by the next `up`.
+    """
+    lives = journal.lives(settings)
+    if lives and lives[-1].ready_at is None:
+        if first := journal.first_end(settings):
+            runs = airflow_db.worn_out_between(settings, first, lives[-1].started_at)
+            _repeat(settings, runs, progress)
+        journal.record(settings, journal.READY)
 
 
 def _repeat(settings: Settings, runs: Sequence[tuple[str, str]], progress: Progress) -> None:
@@ -190,7 +200,7 @@ def _repeat(settings: Settings, runs: Sequence[tuple[str, str]], progress: Progr
     api = AirflowApi.connect(settings)
     for dag_id, run_id in runs:
         try:
-            api.clear_run(dag_id, run_id)
+            api.repeat_run(dag_id, run_id)
             progress(f"{dag_id} {run_id} failed while a component was down: it runs again")
         except ConfigError as error:  # the Dag may be gone
             progress(f"{dag_id} {run_id} failed while a component was down: {error.seen}")

@@ -131,13 +131,15 @@ def test_a_server_that_is_away_is_transient(fake):
     assert "make up" in error.value.repair
 
 
-@pytest.mark.parametrize("only_failed", [True, False])
-def test_a_run_is_cleared_for_real(fake, only_failed):
-    """Airflow's own default is to try it dry."""
-    fake.answers = [(200, {})]
-    fake.api.clear_run("d", "r", only_failed=only_failed)
-    assert fake.calls[0][1].endswith("/clear")
-    assert fake.calls[0][2] == {"dry_run": False, "only_failed": only_failed}
+@pytest.mark.parametrize(("state", "only_failed"), [("failed", True), ("skipped", False)])
+def test_a_run_is_repeated_for_real(fake, state, only_failed):
+    """Airflow's own default is to try it dry; without a failed task, all of them run."""
+    task = {"task_id": "t", "state": state, "try_number": 1, "duration": None}
+    task |= {"start_date": None, "end_date": None}
+    fake.answers = [(200, {"task_instances": [task]}), (200, {})]
+    fake.api.repeat_run("d", "r")
+    assert fake.calls[1][1].endswith("/clear")
+    assert fake.calls[1][2] == {"dry_run": False, "only_failed": only_failed}
 
 
 def test_all_pages_are_read(fake, monkeypatch):

@@ -12,6 +12,7 @@ from support import SLUG
 from ml.core.errors import ConfigError, TransientError
 from ml.core.story import Job, Step
 from ml.local import demo, supervisor
+from ml.local.airflow_api import AirflowApi
 from ml.local.demo import StepFailed, delete_home, play_steps, tell_interruption
 from ml.local.records import Dag, Run, TaskInstance
 from ml.local.secrets import load_secrets
@@ -75,6 +76,7 @@ class FakeAirflow:
     """One Dag run whose states follow a script; the last state stays."""
 
     url = "http://airflow"
+    repeat_run = AirflowApi.repeat_run
 
     def __init__(self, *states: str, tasks: dict[str, str | None]) -> None:
         self.states, self.tasks = list(states), tasks
