@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from ml.adapters.files import database_error, replacing, storage_error
+from ml.adapters.files import database_error, exclusive, replacing, storage_error
 from ml.core.errors import FlightlineError, TransientError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_SQLITE, _MAKE_SECONDS = "sqlite:///", 120.0
 # MLflow keeps of a failed request only its text.
-_SQLITE = "sqlite:///"
 _NO_SPACE = os.strerror(errno.ENOSPC)
 _AWAY = ("Max retries exceeded", "failed with timeout exception", "Connection aborted")
 
@@ -116,23 +116,31 @@ def client(uri: str) -> MlflowClient:
     # It prints the traceback of each error that it raises.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if database := _database(uri):
-        _make(database)
+        make(database)
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return mlflow.MlflowClient()
 
 
-def _make(database: Path) -> None:
-    """Create the database, whole or not at all.
+def make(database: Path) -> None:
+    """Create the database, whole or not at all, unless there is one.
 
     MLflow's migrations do not go on from where a kill has stopped them: "duplicate column name".
+    One process at a time does it: whoever came second would replace what the first already uses.
     """
+    if _is_made(database):
+        return
     from mlflow.store.db.utils import _initialize_tables
     from sqlalchemy import create_engine
 
-    if database.exists() and database.stat().st_size:
-        return
-    with replacing(database) as temporary:
-        engine = create_engine(f"{_SQLITE}{temporary}")
-        _initialize_tables(engine)  # type: ignore[no-untyped-call]  # MLflow's own have no types
-        engine.dispose()
+    with exclusive(database.with_suffix(".lock"), wait_seconds=_MAKE_SECONDS):
+        if _is_made(database):  # by another process meanwhile
+            return
+        with replacing(database) as temporary:
+            engine = create_engine(f"{_SQLITE}{temporary}")
+            _initialize_tables(engine)  # type: ignore[no-untyped-call]  # MLflow's have no types
+            engine.dispose()
+
+
+def _is_made(database: Path) -> bool:
+    return database.exists() and database.stat().st_size > 0

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import time
+from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -10,7 +14,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UN
 from requests import ConnectionError as NoConnection
 from requests import HTTPError, ReadTimeout, Response
 
-from ml.adapters.mlflow_client import is_away, mlflow_errors, says_nothing
+from ml.adapters.mlflow_client import is_away, make, mlflow_errors, says_nothing
 from ml.core.errors import ConfigError, DataError, FlightlineError, TransientError
 
 
@@ -94,3 +98,24 @@ def test_a_disk_that_refuses_is_told_as_such(
 def test_a_full_disk_says_nothing_of_what_was_to_be_read() -> None:
     assert says_nothing(_DOWNLOAD) and says_nothing(OSError(28, "No space left on device"))
     assert not says_nothing(MlflowException("No such artifact", RESOURCE_DOES_NOT_EXIST))
+
+
+def test_two_at_once_make_one_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second must not replace by an empty one what the first has begun to use."""
+    made, database = [], tmp_path / "mlflow" / "mlflow.db"
+
+    def make_tables(engine: Any) -> None:
+        made.append(engine)
+        time.sleep(0.3)
+        engine.connect().exec_driver_sql("create table experiments (name text)").close()
+
+    monkeypatch.setattr("mlflow.store.db.utils._initialize_tables", make_tables)
+    threads = [Thread(target=make, args=(database,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1 and database.stat().st_size
+    database.write_bytes(b"")  # as SQLite leaves it where somebody only looked
+    make(database)
+    assert len(made) == 2 and database.stat().st_size
