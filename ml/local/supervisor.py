@@ -33,6 +33,15 @@ SCRIPTS = Path(sys.executable).parent
 LOCK_SECONDS = 180.0
 SECOND_LOOK_SECONDS = 5.0
 
+# MLflow's server would make its tables in place, and after a kill in the middle never start again.
+# A process of its own, which then becomes the server: MLflow's import takes seconds.
+_MLFLOW = """
+import os, pathlib, sys
+from ml.adapters.mlflow_client import make
+make(pathlib.Path(sys.argv[1]))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
 
 @dataclass(frozen=True)
 class ComponentStatus:
@@ -235,6 +244,7 @@ def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.P
 
 def _mlflow_command(settings: Settings, ports: Ports) -> list[str]:
     return [
+        *(sys.executable, "-P", "-c", _MLFLOW, str(settings.mlflow_database)),
         *(str(SCRIPTS / "mlflow"), "server"),
         *("--host", LOOPBACK, "--port", str(ports.mlflow), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{settings.mlflow_database}"),
