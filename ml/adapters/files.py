@@ -51,6 +51,21 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def append_line(path: Path, line: str) -> None:
+    """One line in one write: lines of several processes never mix, but empty ones may come between.
+
+    Such a one ends what a kill or a full disk has cut off, or seems to be: it is still written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        size = os.fstat(descriptor).st_size
+        is_cut = size and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, (("\n" if is_cut else "") + line + "\n").encode())
+    finally:
+        os.close(descriptor)
+
+
 def _sweep(path: Path) -> None:
     """Remove what killed writers of `path` have left beside it; of other machines, `gc` does."""
     left = re.compile(rf"\.{re.escape(path.name)}\.([0-9]{{1,9}})\.{_here()}[0-9a-f]{{4}}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
+from ml.adapters.files import append_line
 from ml.core.alerts import Alert, Kind
 from ml.settings import Settings
 
@@ -77,19 +77,8 @@ def told_alerts(file: Path) -> list[dict[str, Any]]:
 
 
 def append(file: Path, record: dict[str, Any]) -> None:
-    """One line in one write: lines of several processes never mix, but empty ones may come between.
-
-    Such a one ends what a kill or a full disk has cut off, or seems to be: it is still written to.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        size = os.fstat(descriptor).st_size
-        is_cut = size and os.pread(descriptor, 1, size - 1) != b"\n"
-        line = json.dumps(record) + "\n"  # ASCII: a text may hold what UTF-8 cannot
-        os.write(descriptor, (("\n" if is_cut else "") + line).encode())
-    finally:
-        os.close(descriptor)
+    """A line for one record, in ASCII: a text may hold what UTF-8 cannot."""
+    append_line(file, json.dumps(record))
 
 
 def _parsed(line: str) -> dict[str, Any]:

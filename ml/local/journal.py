@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml.adapters.files import append_line
+
 if TYPE_CHECKING:
     from ml.settings import Settings
 
@@ -62,11 +64,8 @@ def journal_path(settings: Settings) -> Path:
 
 def record(settings: Settings, event: str) -> None:
     """Append what the platform was just told to do, or did."""
-    path = journal_path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        at = datetime.fromtimestamp(time.time(), UTC)
-        file.write(json.dumps({"at": at.isoformat(), "event": event}) + "\n")
+    at = datetime.fromtimestamp(time.time(), UTC)
+    append_line(journal_path(settings), json.dumps({"at": at.isoformat(), "event": event}))
 
 
 def record_stop(settings: Settings) -> None:
@@ -110,7 +109,7 @@ def _events(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(errors="replace").splitlines():
         try:
             event = json.loads(line)
-        except ValueError:  # the machine stopped in the middle of a line
+        except ValueError:  # empty, or the machine stopped in the middle of it
             continue
         if isinstance(event, dict) and {"at", "event"} <= event.keys():
             yield event

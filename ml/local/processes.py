@@ -23,10 +23,11 @@ HOME, COMPONENT, LEADER = "MLOPS_SUPERVISED", "MLOPS_COMPONENT", "MLOPS_COMPONEN
 
 # `exec` keeps the process id: only the leader's own id equals the one that it carries.
 _LEADER = f'{LEADER}=$$ exec "$@"'
+# Its line begins anew: the one before may be cut off. Whoever reads leaves out empty lines.
 _WITNESS = f"""journal=$1; shift
 /bin/sh -c '{_LEADER}' sh "$@"
 status=$?
-printf '{{"at": "%s", "event": "end", "component": "%s", "status": %d}}\\n' \\
+printf '\\n{{"at": "%s", "event": "end", "component": "%s", "status": %d}}\\n' \\
   "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "${COMPONENT}" "$status" >> "$journal"
 exit "$status"
 """

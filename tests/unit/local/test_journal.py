@@ -74,6 +74,15 @@ def test_a_line_that_was_cut_off_is_left_out(scratch):
     assert (life.ready_at, life.stopped_at) == (NOON + timedelta(minutes=1), None)
 
 
+def test_a_line_that_was_cut_off_spoils_no_other(scratch):
+    write(scratch, (START,), (READY,))
+    with journal.journal_path(scratch).open("a") as file:
+        file.write('{"at": "2026-01-0')
+    journal.record(scratch, STOP)
+    [life] = journal.lives(scratch)
+    assert life.ready_at and life.stopped_at
+
+
 @pytest.mark.parametrize(
     ("events", "minute"),
     [

@@ -47,7 +47,10 @@ def start(home: Path, component: str, command: list[str]):
 
 def journal(home: Path) -> list[dict]:
     path = home / "logs" / "journal"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [
+        json.loads(line) for line in lines if line.startswith('{"at": "2') and line.endswith("}")
+    ]
 
 
 def wait_for(home: Path, component: str, text: str, *, lines: int = 1) -> None:
@@ -167,6 +170,14 @@ def test_how_a_component_ended_is_noted(home, code, status):
     assert (line["component"], line["status"]) == ("mlflow", status)
     noted_at = datetime.fromisoformat(line["at"]).timestamp()
     assert 0 <= time.time() - noted_at < 20
+
+
+def test_a_line_that_was_cut_off_spoils_no_note(home):
+    """The machine may have stopped in the middle of it."""
+    (home / "logs").mkdir()
+    (home / "logs" / "journal").write_text('{"at": "2026-01-0')
+    start(home, "mlflow", [sys.executable, "-c", ""]).wait()
+    assert journal(home)[-1]["component"] == "mlflow"
 
 
 def test_what_goes_down_all_at_once_leaves_no_note(home):
