@@ -219,7 +219,6 @@ def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.P
     ports = load_ports(settings)
     check_free(settings, ports)
     keep_ports(settings, ports)
-    journal.record(settings, journal.START)
     secrets = load_secrets(settings)
     write_airflow_passwords(settings, secrets.passwords)
     settings.mlflow_database.parent.mkdir(parents=True, exist_ok=True)
@@ -231,6 +230,7 @@ def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.P
         kept = journal.journal_path(settings)
         return processes.start(name, command, home=settings.home, log=log, journal=kept, env=env)
 
+    journal.record(settings, journal.START)  # here: what has refused until now started nothing
     children = {"mlflow": start("mlflow", _mlflow_command(settings, ports))}
     # First: daemons that start in an empty home make up their own secrets, and every task fails.
     _migrate(settings, start, progress)

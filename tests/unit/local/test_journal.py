@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ml.core.errors import ConfigError
 from ml.local import condition, journal, supervisor
 from ml.local.journal import END, READY, START, STOP
 from ml.settings import Settings
@@ -98,6 +99,16 @@ def test_since_when_something_was_missing(scratch, events, minute):
     write(scratch, *events)
     expected = None if minute is None else NOON + timedelta(minutes=minute)
     assert journal.first_end(scratch) == expected
+
+
+def test_a_start_that_is_refused_is_none(scratch):
+    """Nothing ran, so nothing can have gone down: the life before counts."""
+    write(scratch, (START,), (READY,), (END, "mlflow", 137))
+    (scratch.home / "state.json").write_text('{"layout": 99}')
+    with pytest.raises(ConfigError, match="of a newer version"):
+        supervisor.up(scratch)
+    assert len(journal.lives(scratch)) == 1
+    assert "mlflow was killed (SIGKILL)" in told(scratch)
 
 
 def test_a_stop_of_nothing_is_not_noted(scratch):
