@@ -88,9 +88,7 @@ def _damaged_database(error: Exception) -> DataError | None:
     import sqlite3
 
     reason = getattr(error, "orig", error)  # SQLAlchemy wraps it
-    if not isinstance(reason, sqlite3.DatabaseError) or isinstance(
-        reason, sqlite3.OperationalError
-    ):
+    if type(reason) is not sqlite3.DatabaseError:  # its kinds are of statements, not of files
         return None
     from ml.settings import settings
 

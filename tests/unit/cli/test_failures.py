@@ -117,6 +117,16 @@ def test_a_damaged_database_is_bad_data_and_named(
     assert "registry.sqlite" not in text and "fault of Flightline" not in text
 
 
+def test_a_wrong_statement_is_no_damaged_database(capsys: pytest.CaptureFixture[str]) -> None:
+    database = sqlite3.connect(":memory:")
+    database.execute("create table t (n integer unique)")
+    for statement in ("insert into t values (1), (1)", "select ?", "select nothing"):
+        with pytest.raises(sqlite3.DatabaseError) as caught:
+            database.execute(statement)
+        code, text = ended(caught.value, capsys)
+        assert code == 1 and "fault of Flightline" in text and "backup" not in text, statement
+
+
 def test_verbose_may_stand_anywhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
