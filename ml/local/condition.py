@@ -18,7 +18,7 @@ import psutil
 
 from ml.core.errors import TransientError
 from ml.local import airflow_db, journal, supervisor
-from ml.local.airflow_db import Work, WorkTask
+from ml.local.airflow_db import Work
 from ml.local.journal import Life
 from ml.local.supervisor import ComponentStatus, PlatformStatus
 
@@ -69,9 +69,10 @@ def when(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def task_log(settings: Settings, task: WorkTask) -> Path:
-    folder = settings.airflow_home / "logs" / f"dag_id={task.dag_id}" / f"run_id={task.run_id}"
-    return folder / f"task_id={task.task_id}" / f"attempt={task.try_number}.log"
+def task_log(settings: Settings, dag_id: str, run_id: str, task_id: str, try_number: int) -> Path:
+    """Where Airflow keeps what a try of a task wrote."""
+    folder = settings.airflow_home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}"
+    return folder / f"task_id={task_id}" / f"attempt={try_number}.log"
 
 
 def _happened(platform: PlatformStatus, lives: tuple[Life, ...]) -> Iterator[str]:
@@ -128,8 +129,9 @@ def _next_steps(
         is_from_then = lost_at and task.since and task.since >= lost_at
         is_repeated = is_from_then and task.is_last_try  # by the start
         if task.state == "failed" and not is_repeated:
+            log = task_log(settings, task.dag_id, task.run_id, task.task_id, task.try_number)
             yield (
-                f"read {task_log(settings, task)}, mend the cause, "
+                f"read {log}, mend the cause, "
                 f"and clear the run {task.run_id} of {task.dag_id} in Airflow"
             )
     if paused := sorted({r.dag_id for r in work.runs_that_are("queued") if r.is_dag_paused}):

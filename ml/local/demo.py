@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from urllib.parse import quote
 
 from rich.console import Console
@@ -22,6 +21,7 @@ from ml.core.story import Job, Step, story
 from ml.local import readiness, supervisor
 from ml.local.airflow_api import AirflowApi, Refused
 from ml.local.commands import show_addresses, show_use_case
+from ml.local.condition import task_log
 from ml.local.records import Run, TaskInstance
 from ml.render import colour, console
 from ml.settings import Settings
@@ -263,8 +263,7 @@ def _task_failure(
         log = api.task_log(run.dag_id, run.run_id, task.task_id, task.try_number)
     except Refused:  # it ended before it wrote any
         log = ""
-    folder = settings.airflow_home / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
-    path = Path(folder) / f"task_id={task.task_id}" / f"attempt={task.try_number}.log"
+    path = task_log(settings, run.dag_id, run.run_id, task.task_id, task.try_number)
     lines = "\n".join(f"    {line}" for line in log.splitlines()[-_LOG_LINES:])
     return StepFailed(
         f"{step.title}: task {task.task_id} failed (try {task.try_number})\n{lines}",

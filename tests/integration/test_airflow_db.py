@@ -133,6 +133,7 @@ def test_what_the_start_does_not_repeat_is_a_step_for_a_person(where: Settings, 
     note(where, *LOST)
     steps = "\n".join(condition.look(where).next_steps)
     assert "clear the run wrong data of toy_daily" in steps and "worn out" not in steps
+    assert "/run_id=wrong data/task_id=ingest/attempt=1.log" in steps
 
 
 class Platform:

@@ -161,6 +161,7 @@ def test_a_failed_task_is_named_with_the_end_of_its_log(stage: Stage) -> None:
     with pytest.raises(StepFailed, match="task train failed") as caught:
         stage.play(FakeAirflow("running", "failed", tasks={"train": "failed", "x": "success"}))
     assert "the reason" in caught.value.seen
+    assert f"run_id={STEP.run_id}/task_id=train/attempt=1.log" in caught.value.repair
 
 
 @pytest.mark.parametrize(
