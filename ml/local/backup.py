@@ -33,7 +33,8 @@ _WAIT_SECONDS = 600.0
 # Ports and what became of processes are one machine's, locks are held by processes; the rest is
 # unfinished.
 _LEFT_OUT = re.compile(
-    r"platform\.(json|lock)|logs/platform\.jsonl|locks/.*|(?!mlflow/artifacts/)(.*/)?\..+\.([0-9a-f]{8}|\d+)"
+    r"platform\.(json|lock)|logs/platform\.jsonl|(locks|tmp)/.*"
+    r"|(?!mlflow/artifacts/)(.*/)?\..+\.([0-9a-f]{8}|\d+)"
 )
 _SQLITE, _SQLITE_PARTS = b"SQLite format 3\0", ("-wal", "-shm", "-journal")
 

@@ -36,9 +36,9 @@ _CALENDAR_JOBS = (Job.PARTITION, Job.RETRAIN)
 # Everything that the platform and its stages put into a home; what else is there is a person's.
 # Training sets lie in the lake now; homes that were made before have a folder of them.
 _OWN_ENTRIES = re.compile(
-    r"airflow|bench|dbt|feast|lake|locks|logs|mlflow|reports|training_sets|warehouse"
+    r"airflow|bench|dbt|feast|lake|locks|logs|mlflow|reports|tmp|training_sets|warehouse"
     r"|platform\.lock|(secrets|platform|state)\.json"
-    r"|\.(secrets|platform)\.json\.\d+"  # half-written
+    r"|\.(secrets|platform|state)\.json\.\d+(\.[0-9a-f]{8})?"  # half-written
 )
 # The first start makes the one, the first stage the other: names like `logs` alone prove nothing.
 _MARKS = ("platform.lock", "locks")

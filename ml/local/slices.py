@@ -96,7 +96,7 @@ def data_of(slug: str, where: Settings, dags: Iterable[str]) -> list[Path]:
         yield from sorted(home.glob(f"lake/*/{slug}"))
         for folder in ("warehouse", "feast", "reports"):
             yield from sorted(home.glob(f"{folder}/{slug}.*"))
-        for folder in ("dbt", "logs/dbt", "training_sets"):
+        for folder in ("dbt", "logs/dbt", "tmp", "training_sets"):
             yield home / folder / slug
         for dag in dags:
             yield where.airflow_home / "logs" / f"dag_id={dag}"

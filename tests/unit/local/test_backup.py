@@ -50,6 +50,7 @@ def home(scratch: Settings) -> Settings:
         "logs/platform.jsonl": "",
         "platform.json": '{"airflow": 1, "mlflow": 2}',
         "locks/toy.lock": "",
+        "tmp/toy/spilled": "a stage was killed",
         "platform.lock": "",
     }
     for name, text in texts.items():
@@ -95,6 +96,7 @@ def test_all_of_it_comes_back_and_nothing_else(
     names = content(home).keys() - {
         "lake/raw/toy/t/partition_key=2020-01-01/.data.parquet.0123abcd",
         "logs/platform.jsonl",
+        "tmp/toy/spilled",
     }
     assert content(other).keys() == found.files.keys() == names
     assert not (other.home / "platform.json").exists(), "ports are of one machine"

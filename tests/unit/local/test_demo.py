@@ -17,6 +17,7 @@ from ml.local.demo import StepFailed, delete_home, play_steps, tell_interruption
 from ml.local.records import Dag, Run, TaskInstance
 from ml.local.secrets import load_secrets
 from ml.settings import Settings
+from ml.stages.runner import opened
 from ml.use_cases import load_spec
 
 SPEC = load_spec(SLUG)
@@ -38,7 +39,10 @@ def make(home: Path, *names: str) -> None:
         pytest.param((), id="empty"),
         pytest.param(("locks", "lake", "warehouse"), id="by a stage alone"),
         pytest.param(("platform.lock", "platform.json", "airflow"), id="by a start alone"),
-        pytest.param(("locks", ".platform.json.123", ".secrets.json.7"), id="half-written files"),
+        pytest.param(
+            ("locks", ".platform.json.123", ".secrets.json.7", ".state.json.7.0123abcd"),
+            id="half-written files",
+        ),
     ],
 )
 def test_what_only_the_platform_made_is_deleted(scratch: Settings, names: tuple[str, ...]) -> None:
@@ -51,6 +55,13 @@ def test_what_only_the_platform_made_is_deleted(scratch: Settings, names: tuple[
 def test_a_home_with_secrets_is_deleted(scratch: Settings) -> None:
     load_secrets(scratch)
     make(scratch.home, "platform.lock")
+    delete_home(scratch)
+    assert not scratch.home.exists()
+
+
+def test_a_home_that_a_stage_has_worked_in_is_deleted(scratch: Settings) -> None:
+    with opened(SLUG, scratch):
+        make(scratch.home, f"tmp/{SLUG}/half.txt")
     delete_home(scratch)
     assert not scratch.home.exists()
 

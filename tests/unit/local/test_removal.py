@@ -34,6 +34,7 @@ DATA = (
     "dbt/{slug}/manifest.json",
     "logs/dbt/{slug}/dbt.log",
     "reports/{slug}.html",
+    "tmp/{slug}/spilled",
     "airflow/logs/dag_id={slug}_daily/run_id=1/task.log",
 )
 
