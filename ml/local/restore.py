@@ -41,7 +41,8 @@ _PATHS = (
 def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
     """Put the state of an archive into the home; until all of it is checked, nothing changes.
 
-    A kill leaves the old state or the new one; what it left beside is cleared by the next call.
+    A kill leaves the old state or the new one; what it left beside is cleared by the next call,
+    unless it may be the only copy.
 
     Args:
         replace: whether state that is there may go.
@@ -55,14 +56,12 @@ def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
     home = where.home
     new, old = (home.with_name(f".{home.name}.{word}") for word in ("restoring", "restored-over"))
     _require_archive(source)
-    if old.exists() and not home.exists():
-        old.rename(home)  # it was killed between two renames
+    _take_back(old, home)
     home.mkdir(parents=True, exist_ok=True)
     with exclusive(home / "platform.lock"), nothing_runs(where, wait_seconds=0):
         _require_room_for(where, source, replace=replace)
         with storage_errors(new):
-            for leftover in (new, old):
-                shutil.rmtree(leftover, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
             try:
                 manifest = _unpack(source, new)
                 state.check(where.model_copy(update={"home": new}))
@@ -71,9 +70,21 @@ def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
                 os.sync()
                 _exchange(new, home, old)
             finally:
-                for leftover in (new, old):
-                    shutil.rmtree(leftover, ignore_errors=True)
+                shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
     return manifest
+
+
+def _take_back(old: Path, home: Path) -> None:
+    """Undo half an exchange: one that was killed between two renames."""
+    if old.exists() and home.exists():
+        raise ConfigError(
+            f"a restore was killed: {old} is what it had set aside, and there is {home}, too",
+            expected="one of them",
+            repair=f"look at both: delete {old}, or delete {home} and rename {old} to {home}",
+        )
+    if old.exists():
+        old.rename(home)
 
 
 def _require_archive(source: Path) -> None:
@@ -213,8 +224,13 @@ def _exchange(new: Path, home: Path, aside: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
             raise
-        home.rename(aside)
-        new.rename(home)
+        try:
+            home.rename(aside)
+            new.rename(home)
+        except BaseException:
+            if not home.exists():
+                aside.rename(home)
+            raise
 
 
 def _renamed_both(one: Path, other: Path) -> None:

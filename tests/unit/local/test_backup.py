@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from ml.adapters.files import exclusive
 from ml.core.errors import ConfigError, DataError, TransientError
 from ml.local import backup as backups
 from ml.local import processes
+from ml.local import restore as restores
 from ml.local.backup import backup
 from ml.local.restore import _exchange, restore
 from ml.settings import REPOSITORY, Settings
@@ -361,19 +363,60 @@ def test_where_folders_cannot_be_swapped_in_one_step_a_kill_between_is_mended(
     assert count(home.airflow_home / "airflow.db") == 100
 
 
-def test_without_the_system_call_two_renames_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_state_that_was_set_aside_is_not_deleted_for_a_home_that_was_made_since(
+    home: Settings, archive: Path
 ) -> None:
-    import errno
+    """It may be the only copy: another command had made a home before the next restore."""
+    aside = home.home.with_name(".home.restored-over")
+    home.home.rename(aside)
+    (home.home / "locks").mkdir(parents=True)
+    changed(archive, "truncated")
+    for replace in (False, True):
+        with pytest.raises(ConfigError, match="a restore was killed"):
+            restore(home, archive, replace=replace)
+    assert count(aside / "airflow" / "airflow.db") == 100
 
-    from ml.local import restore as module
 
+@pytest.fixture
+def _without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.ENOSYS, "no renameat2")
 
+    monkeypatch.setattr(restores, "_renamed_both", none)
+
+
+@pytest.mark.usefixtures("_without_exchange")
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
+def test_an_error_between_two_renames_leaves_the_old_state(
+    home: Settings, archive: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    before, real = content(home), Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.name == ".home.restoring":
+            raise error
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(type(error)):
+        restore(home, archive, replace=True)
+    assert content(home) == before and not list(home.home.parent.glob(".*"))
+
+
+@pytest.mark.usefixtures("_without_exchange")
+def test_without_the_system_call_a_restore_leaves_nothing_beside(
+    home: Settings, archive: Path
+) -> None:
+    (home.home / "lake" / "newer").touch()
+    restore(home, archive, replace=True)
+    assert not (home.home / "lake" / "newer").exists()
+    assert not list(home.home.parent.glob(".*"))
+
+
+@pytest.mark.usefixtures("_without_exchange")
+def test_without_the_system_call_two_renames_do(tmp_path: Path) -> None:
     for name in ("new", "home"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
-    monkeypatch.setattr(module, "_renamed_both", none)
     _exchange(tmp_path / "new", tmp_path / "home", tmp_path / "aside")
     assert (tmp_path / "home" / "new").exists() and (tmp_path / "aside" / "home").exists()
