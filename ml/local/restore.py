@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import os
 import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import IO
@@ -185,19 +187,39 @@ def relocate(folder: Path, before: Path, after: Path) -> None:
     """Rewrite the paths that state keeps of its own home."""
     if before == after:
         return
+    moved = partial(_moved, before=before, after=after)
     database = folder / "mlflow" / "mlflow.db"
     if database.exists():
         with closing(sqlite3.connect(database)) as connection, connection:
+            connection.create_function("moved", 1, moved, deterministic=True)
             for table, column in _PATHS:
-                moved = f"update {table} set {column} = replace({column}, ?, ?)"
-                of_home = f"where instr({column}, ?)"
-                values = (f"{before}/", f"{after}/", f"{before}/")
-                connection.execute(f"{moved} {of_home}", values)
+                told = f"where {column} is not null"
+                connection.execute(f"update {table} set {column} = moved({column}) {told}")
     for file in (folder / "mlflow" / "artifacts").glob("*/models/*/artifacts/MLmodel"):
-        file.write_text(file.read_text().replace(f"{before}/", f"{after}/"))
+        file.write_text(moved(file.read_text()))
     for warehouse in (folder / "warehouse").glob("*.duckdb"):
         _drop_views(warehouse, before)
     shutil.rmtree(folder / "dbt", ignore_errors=True)  # made anew by the next build, or wrong
+
+
+def _moved(value: str, *, before: Path, after: Path) -> str:
+    """A value with the new home for the old one: in URLs, in JSON, or as a path.
+
+    A path counts where it begins, because another may end like it: `/mnt/home` and `/home`.
+    """
+    for written in (_as_url, _as_json):
+        value = value.replace(written(before), written(after))
+    return (
+        f"{after}/" + value.removeprefix(f"{before}/") if value.startswith(f"{before}/") else value
+    )
+
+
+def _as_url(home: Path) -> str:
+    return f"{home.as_uri()}/"
+
+
+def _as_json(home: Path) -> str:
+    return json.dumps(f"{home}/").removesuffix('"')
 
 
 def _drop_views(warehouse: Path, before: Path) -> None:

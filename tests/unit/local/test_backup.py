@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -13,10 +14,13 @@ import sys
 import tarfile
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
+from support import platform_at
+from trained_runs import bare
 
 from ml.adapters.files import exclusive
 from ml.core.errors import ConfigError, DataError, TransientError
@@ -182,6 +186,49 @@ def test_a_link_out_of_the_home_is_refused(home: Settings, tmp_path: Path) -> No
     (home.home / "mlflow").symlink_to(tmp_path / "disk")
     with pytest.raises(ConfigError, match="is a link to"):
         backup(home, tmp_path / "y.tar.zst", made_at=MADE_AT)
+
+
+# Paths in it
+
+
+NAMES = ("home", "a disk/für mich/home", "mnt/home")
+
+
+@pytest.mark.parametrize(("before", "after"), [NAMES[:2], NAMES[1:]])
+def test_what_mlflow_says_of_places_follows_a_home_of_any_name(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    """MLflow writes URLs, in which a space is %20, and JSON, in which an umlaut is a number."""
+    old, new = Settings(home=tmp_path / before), Settings(home=tmp_path / after)
+    address = str(old.home / "lake" / "training_sets" / "data.parquet")
+    recorded = bare(dataset_address=address, tags=bare().tags | {"dataset.path": address})
+    run_id = platform_at(old.home).tracking.log_training(recorded)
+    backup(old, tmp_path / "x.tar.zst", made_at=MADE_AT)
+    restore(new, tmp_path / "x.tar.zst", replace=False)
+    shutil.rmtree(old.home)
+    tracking: Any = platform_at(new.home).tracking
+    assert tracking.load_model(run_id).columns
+    assert tracking.tags(run_id)["dataset.path"] == address.replace(str(old.home), str(new.home))
+    [data] = tracking._client.get_run(run_id).inputs.dataset_inputs
+    assert json.loads(data.dataset.source)["uri"].startswith(f"{new.home}/lake/")
+    forms = (str(old.home), old.home.as_uri(), json.dumps(str(old.home))[1:-1])
+    named = [p for p in new.home.rglob("*") if p.is_file() for f in forms if named_in(p, f)]
+    assert named == []
+
+
+def named_in(path: Path, text: str) -> bool:
+    return text.encode() in path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("/mnt/data/home/x", "file:///mnt/data/home/x", '{"uri": "/mnt/data/home/x"}'),
+        *("/data/home2/x", "s3://lake/data/home/x"),
+    ],
+)
+def test_a_place_that_is_only_called_like_the_old_home_stays(value: str) -> None:
+    assert restores._moved(value, before=Path("/data/home"), after=Path("/new")) == value
 
 
 # Restore refuses
