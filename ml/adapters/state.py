@@ -10,8 +10,8 @@ import json
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -128,18 +128,37 @@ def _write(where: Settings, state: State) -> None:
         temporary.write_text(json.dumps(asdict(state), indent=2) + "\n")
 
 
-def keep_copy(database: Path, name: str) -> Path | None:
-    """A copy of an SQLite database beside it, as it was before an upgrade; None if there is none.
+@contextmanager
+def copied(database: Path, name: str) -> Iterator[Path | None]:
+    """A copy of an SQLite database beside it, as it was before the upgrade that the block is.
 
-    The first copy counts: what a killed upgrade has left is not what was there before.
+    While the mark stands, an upgrade has begun: what that left is not what was there before, so its
+    copy counts. Without a mark a copy is of an earlier upgrade from the same version: it is old.
     """
-    copy = database.with_name(f"{database.name}.before-{name}")
+    copy, mark = database.with_name(f"{database.name}.before-{name}"), _mark(database, name)
     if not database.exists():
-        return None
-    if not copy.exists():
+        yield None
+        return
+    if not (mark.exists() and copy.exists()):
         with replacing(copy) as temporary, closing(sqlite3.connect(database, timeout=60)) as opened:
             opened.execute("vacuum into ?", (str(temporary),))
-    return copy
+        mark.touch()
+    yield copy
+    mark.unlink(missing_ok=True)
+
+
+def _mark(database: Path, name: str) -> Path:
+    return database.with_name(f"{database.name}.begun-{name}")
+
+
+def _put_back(copy: Path, database: Path) -> None:
+    """The steps of an upgrade are not always undone by its failure.
+
+    What lies beside the database is of the broken one: SQLite would write it into the other.
+    """
+    for part in ("-journal", "-wal", "-shm"):
+        database.with_name(database.name + part).unlink(missing_ok=True)
+    copy.replace(database)
 
 
 def upgrade_mlflow(where: Settings, before: str) -> None:
@@ -156,6 +175,7 @@ def upgrade_mlflow(where: Settings, before: str) -> None:
     old = _revision(database)
     known, newest = _known_revisions() if old else ((), ())
     if old is None or old in newest:
+        _mark(database, version("mlflow")).unlink(missing_ok=True)  # it was killed at its end
         return
     if old not in known:
         raise ConfigError(
@@ -164,12 +184,12 @@ def upgrade_mlflow(where: Settings, before: str) -> None:
             expected="the version that wrote them, or a newer one",
             repair="check out the commit of then, and make setup; or restore a backup of before",
         )
-    copy = keep_copy(database, version("mlflow"))
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{database}"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    with copied(database, version("mlflow")) as copy:
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode and copy:
+            _put_back(copy, database)
     if done.returncode:
-        assert copy is not None
-        copy.replace(database)  # its steps are not always undone by a failure
         last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
         raise ConfigError(
             f"MLflow {version('mlflow')} cannot upgrade {database}: {''.join(last)}",
@@ -194,7 +214,8 @@ def _revision(database: Path) -> str | None:
     """Which tables it has; None if it has none yet: MLflow makes them as they should be."""
     if not database.exists():
         return None
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as opened:
+    # Not read-only: what an upgrade that was killed has half written must be undone first.
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as opened:
         try:
             rows = opened.execute("select version_num from alembic_version").fetchall()
             return str(rows[0][0]) if rows else None

@@ -264,11 +264,11 @@ def _migrate(
     database = settings.airflow_home / "airflow.db"
     if database.exists() and marker.exists() and marker.read_text() == version:
         return
-    state.keep_copy(database, version)
     progress(f"preparing Airflow's database (version {version})")
-    if start("migrate", [str(SCRIPTS / "airflow"), "db", "migrate"]).wait() != 0:
-        raise readiness.component_ended("migrate", log_path(settings, "migrate"))
-    marker.write_text(version)
+    with state.copied(database, version):
+        if start("migrate", [str(SCRIPTS / "airflow"), "db", "migrate"]).wait() != 0:
+            raise readiness.component_ended("migrate", log_path(settings, "migrate"))
+        marker.write_text(version)
 
 
 @contextlib.contextmanager

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,6 +159,86 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(older: Settings) ->
     with pytest.raises(ConfigError, match="cannot upgrade"):
         state.settle(older)
     assert revision(older) == before and state.read(older).packages == {}
+
+
+def test_the_copy_of_an_earlier_upgrade_is_not_what_a_failed_one_puts_back(
+    older: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same upgrade as months ago: a person went back to the older version in between."""
+    first = older.mlflow_database.read_bytes()
+    state.settle(older)
+    older.mlflow_database.write_bytes(first)
+    state.state_file(older).unlink()
+    with closing(sqlite3.connect(older.mlflow_database)) as opened, opened:
+        opened.execute("update tags set value = 'newer' where key = 'mark'")
+    monkeypatch.setattr(state.sys, "executable", shutil.which("false"))
+    with pytest.raises(ConfigError, match="cannot upgrade"):
+        state.settle(older)
+    with closing(sqlite3.connect(older.mlflow_database)) as opened:
+        assert opened.execute("select value from tags where key = 'mark'").fetchall() == [
+            ("newer",)
+        ]
+
+
+KILLED_UPGRADE = """
+import os, signal, sqlite3, sys
+opened = sqlite3.connect(sys.argv[1])
+opened.execute("pragma cache_size = 1")
+opened.execute("create table half (t text)")
+opened.executemany("insert into half values (?)", [("x" * 4000,)] * 100)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_first_copy_counts_while_an_upgrade_has_begun(older: Settings) -> None:
+    """Killed, it may have left a half of its steps."""
+    database = older.mlflow_database
+
+    def upgrade() -> None:
+        with state.copied(database, "9.0"):
+            with closing(sqlite3.connect(database)) as opened, opened:
+                opened.execute("drop table tags")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upgrade()
+    with state.copied(database, "9.0") as copy:
+        assert copy
+        with closing(sqlite3.connect(copy)) as opened:
+            assert opened.execute("select value from tags where key = 'mark'").fetchall() == [
+                ("kept",)
+            ]
+    with state.copied(database, "9.0"), closing(sqlite3.connect(copy)) as opened:
+        found = opened.execute("select name from sqlite_master where name = 'tags'").fetchall()
+        assert found == [], "it had ended: this is another one"
+
+
+def test_what_a_killed_upgrade_left_beside_goes_before_the_copy_is_put_back(
+    older: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite takes a journal for that of the file beside it, whichever that is."""
+    database, real = older.mlflow_database, subprocess.run
+    journal = database.with_name("mlflow.db-journal")
+
+    def killed(*_: object, **options: Any) -> Any:
+        done = real([sys.executable, "-c", KILLED_UPGRADE, str(database)], **options)
+        assert done.returncode == -signal.SIGKILL and journal.stat().st_size
+        return done
+
+    monkeypatch.setattr(state.subprocess, "run", killed)
+    with pytest.raises(ConfigError, match="cannot upgrade"):
+        state.settle(older)
+    assert not journal.exists()
+    with closing(sqlite3.connect(database)) as opened:
+        assert opened.execute("pragma integrity_check").fetchall() == [("ok",)]
+        assert opened.execute("select value from tags where key = 'mark'").fetchall() == [("kept",)]
+
+
+def test_an_upgrade_that_was_killed_goes_on(older: Settings) -> None:
+    command = [sys.executable, "-c", KILLED_UPGRADE, str(older.mlflow_database)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    state.settle(older)
+    assert revision(older) in state._known_revisions()[1] and marks(older) == ["kept"]
 
 
 def test_a_database_behind_a_server_is_left_to_it(older: Settings) -> None:
