@@ -41,11 +41,17 @@ _SQLITE, _SQLITE_PARTS = b"SQLite format 3\0", ("-wal", "-shm", "-journal")
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of an archive; `mode` are its permissions."""
+    """One file of an archive.
+
+    Attributes:
+        mode: its permissions.
+        changed_at: in whole seconds since 1970, which `flightline gc` decides by; 0 if unknown.
+    """
 
     size: int
     sha256: str
     mode: int
+    changed_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ def backup(where: Settings, target: Path, *, made_at: str) -> Manifest:
             for path in sorted(_files(where)):
                 _add(archive, where.home, path, manifest)
             content = manifest.to_json().encode()
-            _put(archive, MANIFEST, io.BytesIO(content), len(content), 0o600)
+            _put(archive, MANIFEST, io.BytesIO(content), len(content), 0o600, 0)
     return manifest
 
 
@@ -144,17 +150,20 @@ def _add(archive: tarfile.TarFile, home: Path, path: Path, manifest: Manifest) -
     name = path.relative_to(home).as_posix()
     try:
         with _frozen(path) as (file, size):
-            mode = path.stat().st_mode & 0o777
-            digest = _put(archive, f"home/{name}", file, size, mode)
+            found = path.stat()
+            mode, changed_at = found.st_mode & 0o777, int(found.st_mtime)
+            digest = _put(archive, f"home/{name}", file, size, mode, changed_at)
     except FileNotFoundError:  # a log that was put away meanwhile
         return
-    manifest.files[name] = Entry(size, digest, mode)
+    manifest.files[name] = Entry(size, digest, mode, changed_at)
 
 
-def _put(archive: tarfile.TarFile, name: str, file: IO[bytes], size: int, mode: int) -> str:
+def _put(
+    archive: tarfile.TarFile, name: str, file: IO[bytes], size: int, mode: int, changed_at: int
+) -> str:
     """Store so many bytes of a file, which may be growing; returns their SHA-256."""
     member = tarfile.TarInfo(name)
-    member.size, member.mode = size, mode
+    member.size, member.mode, member.mtime = size, mode, changed_at
     hashed = _Hashed(file)
     archive.addfile(member, hashed)  # type: ignore[arg-type]  # of a file it only reads
     return hashed.digest.hexdigest()

@@ -130,7 +130,7 @@ def _unpack(source: Path, folder: Path) -> Manifest:
                 manifest = Manifest.from_json(file.read().decode())
             elif member.name.startswith("home/") and file and _is_inside(member.name):
                 name = member.name.removeprefix("home/")
-                found[name] = _write(file, folder / name, member.mode)
+                found[name] = _write(file, folder / name, member)
             else:
                 raise _damaged(source, f"{member.name} does not belong there")
     if manifest is None:
@@ -150,9 +150,9 @@ def _is_inside(name: str) -> bool:
     return ".." not in Path(name).parts
 
 
-def _write(file: IO[bytes], path: Path, mode: int) -> Entry:
+def _write(file: IO[bytes], path: Path, member: tarfile.TarInfo) -> Entry:
     path.parent.mkdir(parents=True, exist_ok=True)
-    digest, size = sha256(), 0
+    digest, size, mode, changed_at = sha256(), 0, member.mode, int(member.mtime)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as target:
         while block := file.read(_BLOCK):
@@ -160,7 +160,9 @@ def _write(file: IO[bytes], path: Path, mode: int) -> Entry:
             size += len(block)
             target.write(block)
     path.chmod(mode)
-    return Entry(size, digest.hexdigest(), mode)
+    if changed_at:
+        os.utime(path, (changed_at, changed_at))
+    return Entry(size, digest.hexdigest(), mode, changed_at)
 
 
 @contextmanager

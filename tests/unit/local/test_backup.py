@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,28 @@ def test_all_of_it_comes_back_and_nothing_else(
     with closing(duckdb.connect(str(other.home / "warehouse" / "toy.duckdb"))) as warehouse:
         assert warehouse.sql("select n from t").fetchall() == [(1,)]
     assert [path.name for path in other.home.parent.iterdir()] == ["home"], "nothing beside it"
+
+
+def test_gc_finds_files_as_old_as_they_were(home: Settings, other: Settings) -> None:
+    name = "logs/dbt/toy/dbt.log.1"
+    (home.home / name).parent.mkdir(parents=True)
+    (home.home / name).touch()
+    os.utime(home.home / name, (1_000_000, 1_000_000.5))
+    target = home.home.parent / "home.tar.zst"
+    found = backup(home, target, made_at=MADE_AT)
+    assert restore(other, target, replace=False) == found
+    restored = {n: int((other.home / n).stat().st_mtime) for n in found.files}
+    assert restored == {n: int((home.home / n).stat().st_mtime) for n in found.files}
+    assert restored[name] == 1_000_000
+
+
+def test_an_archive_of_before_times_were_kept_is_restored_as_of_now(
+    home: Settings, other: Settings, archive: Path
+) -> None:
+    """Files of 1970 would be the first that gc takes."""
+    rewritten(archive, "no times")
+    restore(other, archive, replace=False)
+    assert min(path.stat().st_mtime for path in other.home.rglob("*")) > time.time() - 600
 
 
 def test_a_database_is_copied_whole_while_somebody_writes(home: Settings, other: Settings) -> None:
@@ -263,6 +286,10 @@ def rewritten(archive: Path, how: str) -> None:
     elif how == "permissions":
         for member, _ in members:
             member.mode |= 0o044
+    elif how == "times":
+        members[0][0].mtime += 60
+    elif how == "no times":
+        members = without_times(members)
     elif how == "a path that leads out":
         members[0][0].name = "home/../../escaped"
     with (
@@ -273,11 +300,23 @@ def rewritten(archive: Path, how: str) -> None:
             t.addfile(member, pa.BufferReader(data))
 
 
+def without_times(members: list[tuple[tarfile.TarInfo, bytes]]) -> Any:
+    """As it was written once: times neither in the archive nor in its manifest."""
+    plain = json.loads(members[-1][1])
+    for entry in plain["files"].values():
+        del entry["changed_at"]
+    for member, _ in members:
+        member.mtime = 0
+    members[-1] = (members[-1][0], json.dumps(plain).encode())
+    members[-1][0].size = len(members[-1][1])
+    return members
+
+
 @pytest.mark.parametrize(
     "how",
     [
         *("truncated", "a byte", "no archive", "empty"),
-        *("a row", "a file less", "permissions", "a path that leads out"),
+        *("a row", "a file less", "permissions", "times", "a path that leads out"),
     ],
 )
 def test_a_damaged_archive_is_refused_before_anything_is_touched(
