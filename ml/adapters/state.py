@@ -64,10 +64,12 @@ def read(where: Settings) -> State:
     """
     path = state_file(where)
     try:
-        return State(**json.loads(path.read_text()))
+        found = json.loads(path.read_text())
+        # Fields that nobody knows here are of a newer version; whether that matters, layout says.
+        return State(int(found["layout"]), found.get("flightline", ""), found.get("packages", {}))
     except FileNotFoundError:
         return State()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(
             f"cannot read {path}: {error}",
             expected="the JSON that Flightline wrote",

@@ -75,9 +75,18 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
+        """What was written; of a newer format only what says so."""
         found = json.loads(text)
-        files = {name: Entry(**entry) for name, entry in found.pop("files").items()}
-        return cls(**found, files=files)
+        known = {name: found[name] for name in ("flightline", "made_at", "home", "format")}
+        if known["format"] > FORMAT:
+            return cls(**known)
+        files = {name: _entry(**entry) for name, entry in found["files"].items()}
+        return cls(**known, files=files)
+
+
+def _entry(size: int, sha256: str, mode: int, changed_at: int = 0, **_: object) -> Entry:
+    """Without fields that a newer version has added to the same format."""
+    return Entry(size, sha256, mode, changed_at)
 
 
 def backup(where: Settings, target: Path, *, made_at: str) -> Manifest:

@@ -59,12 +59,24 @@ def test_state_of_a_newer_version_is_refused(
     assert state.state_file(where).read_text() == before
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"layout": 1, "colour": "red"}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"layout": "red"}'])
 def test_what_nobody_wrote_is_refused(where: Settings, text: str) -> None:
     where.home.mkdir()
     state.state_file(where).write_text(text)
     with pytest.raises(ConfigError, match="cannot read"):
         state.check(where)
+
+
+@pytest.mark.parametrize(("layout", "is_newer"), [(0, False), (1, True)])
+def test_a_field_of_a_newer_version_hides_no_layout(
+    where: Settings, layout: int, is_newer: bool
+) -> None:
+    written(where, layout=len(state.MIGRATIONS) + layout, flightline="9.0", colour="red")
+    if is_newer:
+        with pytest.raises(ConfigError, match=r"newer version: .* Flightline 9\.0"):
+            state.check(where)
+    else:
+        assert state.check(where).flightline == "9.0"
 
 
 def test_older_state_is_migrated_step_by_step_and_a_killed_step_is_repeated(

@@ -332,13 +332,35 @@ def test_a_damaged_archive_is_refused_before_anything_is_touched(
     assert not list(home.home.parent.glob(".*")) and not list(tmp_path.rglob("escaped"))
 
 
-def test_an_archive_of_a_newer_format_is_refused(home: Settings, archive: Path) -> None:
+@pytest.mark.parametrize(
+    "newer", [{}, {"colour": "red"}, {"files": {"lake/x": {"colour": "red"}}}, {"files": []}]
+)
+def test_an_archive_of_a_newer_format_is_refused(
+    home: Settings, archive: Path, newer: dict[str, Any]
+) -> None:
+    rewrite_manifest(archive, {"format": 2, "flightline": "9.0"} | newer)
+    with pytest.raises(ConfigError, match=r"written by Flightline 9\.0"):
+        restore(home, archive, replace=True)
+
+
+def test_fields_that_a_newer_version_has_added_are_no_damage(
+    other: Settings, archive: Path
+) -> None:
+    rewrite_manifest(archive, {"colour": "red"})
+    restore(other, archive, replace=False)
+    assert count(other.airflow_home / "airflow.db") == 100
+
+
+def rewrite_manifest(archive: Path, changes: dict[str, Any]) -> None:
     with (
         pa.input_stream(str(archive), compression="zstd") as s,
         tarfile.open(fileobj=s, mode="r|") as t,
     ):
         members = [(member, file.read()) for member in t if (file := t.extractfile(member))]
-    plain = json.loads(members[-1][1]) | {"format": 2, "flightline": "9.0"}
+    plain = json.loads(members[-1][1])
+    for entry in plain["files"].values():
+        entry.update(colour="red")
+    plain |= changes
     members[-1] = (members[-1][0], json.dumps(plain).encode())
     with (
         pa.output_stream(str(archive), compression="zstd") as s,
@@ -347,8 +369,6 @@ def test_an_archive_of_a_newer_format_is_refused(home: Settings, archive: Path) 
         for member, data in members:
             member.size = len(data)
             t.addfile(member, pa.BufferReader(data))
-    with pytest.raises(ConfigError, match=r"written by Flightline 9\.0"):
-        restore(home, archive, replace=True)
 
 
 def test_state_of_a_newer_version_is_refused_before_anything_is_touched(
