@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 from ml.adapters.files import exclusive, replacing
 from ml.core.errors import ConfigError, TransientError
 
@@ -91,6 +93,26 @@ def check(where: Settings) -> State:
             expected=f"layout {len(MIGRATIONS)} or older",
             repair="update this checkout, restore a backup of before the update, or set MLOPS_HOME",
         )
+    return found
+
+
+def check_all(where: Settings) -> State:
+    """The same, with the tables of Airflow and of MLflow: migrations only go forward.
+
+    Raises:
+        ConfigError: if a newer version of any of the three has written there.
+    """
+    found = check(where)
+    ours, marker = version("apache-airflow"), where.airflow_home / "migrated-to"
+    theirs = (marker.read_text().strip() if marker.exists() else "") or ours
+    if Version(theirs) > Version(ours):
+        raise ConfigError(
+            f"the database in {where.airflow_home} is of Airflow {theirs}; this is {ours}",
+            expected="a database of that version, or of an older one",
+            repair="update this checkout (git pull; make setup), or set MLOPS_HOME",
+        )
+    if not where.tracking_uri and found.packages.get("mlflow") != version("mlflow"):
+        _is_older(where.mlflow_database, found.packages.get("mlflow", ""))
     return found
 
 
@@ -174,18 +196,9 @@ def upgrade_mlflow(where: Settings, before: str) -> None:
             as it was.
     """
     database = where.mlflow_database
-    old = _revision(database)
-    known, newest = _known_revisions() if old else ((), ())
-    if old is None or old in newest:
+    if not _is_older(database, before):
         _mark(database, version("mlflow")).unlink(missing_ok=True)  # it was killed at its end
         return
-    if old not in known:
-        raise ConfigError(
-            f"MLflow {version('mlflow')} does not know the tables of {database} ({old}): a newer "
-            "version has written them" + f", at least {before}" * bool(before),
-            expected="the version that wrote them, or a newer one",
-            repair="check out the commit of then, and make setup; or restore a backup of before",
-        )
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{database}"]
     with copied(database, version("mlflow")) as copy:
         done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -198,6 +211,26 @@ def upgrade_mlflow(where: Settings, before: str) -> None:
             expected="a whole database of an older version",
             repair=f"it is as it was; try by hand: mlflow db upgrade sqlite:///{database}",
         )
+
+
+def _is_older(database: Path, before: str) -> bool:
+    """Whether MLflow's tables are those of an older version.
+
+    Raises:
+        ConfigError: if they are those of a newer one.
+    """
+    old = _revision(database)
+    known, newest = _known_revisions() if old else ((), ())
+    if old is None or old in newest:
+        return False
+    if old in known:
+        return True
+    raise ConfigError(
+        f"MLflow {version('mlflow')} does not know the tables of {database} ({old}): a newer "
+        "version has written them" + f", at least {before}" * bool(before),
+        expected="the version that wrote them, or a newer one",
+        repair="check out the commit of then, and make setup; or restore a backup of before",
+    )
 
 
 def _known_revisions() -> tuple[set[str], set[str]]:

@@ -216,6 +216,7 @@ def _repeat(settings: Settings, runs: Sequence[tuple[str, str]], progress: Progr
 
 
 def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.Popen[bytes]]:
+    state.check_all(settings.model_copy(update={"tracking_uri": None}))
     ports = load_ports(settings)
     check_free(settings, ports)
     keep_ports(settings, ports)

@@ -26,16 +26,16 @@ def check_home(settings: Settings) -> Check:
 
 
 def check_state(settings: Settings) -> Check:
-    """Migrations only go forward: what a newer Airflow has migrated, this one cannot read."""
-    from importlib.metadata import version
+    """What a newer version has written or migrated, this one cannot read."""
+    from ml.adapters import state
+    from ml.core.errors import FlightlineError
 
-    from packaging.version import Version
-
-    ours, marker = version("apache-airflow"), settings.airflow_home / "migrated-to"
-    theirs = marker.read_text().strip() if marker.exists() else ours
-    detail = f"of Airflow {theirs}; this is {ours}" if marker.exists() else "none yet"
-    repair = "update this checkout (git pull; make setup), or set MLOPS_HOME to another folder"
-    return Check("state", Version(theirs) <= Version(ours), detail, repair)
+    try:
+        found = state.check_all(settings)
+    except FlightlineError as error:
+        return Check("state", False, error.seen, error.repair)
+    detail = f"layout {found.layout}, of Flightline {found.flightline}"
+    return Check("state", True, detail if found.flightline else "none yet")
 
 
 def check_disk(settings: Settings) -> Check:

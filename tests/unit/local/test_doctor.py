@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import zoneinfo
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ml.adapters.files import exclusive
-from ml.local import doctor
+from ml.core.errors import ConfigError
+from ml.local import doctor, supervisor
 from ml.local.doctor import environment, home, locks, machine, times
 from ml.local.ports import keep_ports, load_ports
 from ml.local.secrets import load_secrets, write_airflow_passwords
@@ -102,7 +106,36 @@ def test_state_from_a_newer_version_is_told(scratch):
     for version, is_ok in (("3.0.1", True), ("99.0", False)):
         marker.write_text(version)
         found = home.check_state(scratch)
-        assert found.ok is is_ok and version in found.detail and found.repair
+        assert found.ok is is_ok and (is_ok or (version in found.detail and found.repair))
+    marker.write_text("")  # it was killed while it wrote that
+    assert home.check_state(scratch).ok
+
+
+@pytest.mark.parametrize("of", ["layout", "mlflow"])
+def test_what_a_newer_version_wrote_is_told_and_not_only_of_airflow(scratch, of):
+    scratch.mlflow_database.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(scratch.mlflow_database)) as opened, opened:
+        opened.execute("create table alembic_version (version_num text)")
+        opened.execute(
+            "insert into alembic_version values (?)", ("fff000" if of == "mlflow" else "",)
+        )
+    layout = 99 if of == "layout" else 1
+    (scratch.home / "state.json").write_text(json.dumps({"layout": layout, "flightline": "9.0"}))
+    found = home.check_state(scratch)
+    assert not found.ok and "newer version" in found.detail and found.repair
+
+
+def test_a_start_refuses_what_the_doctor_does(scratch, monkeypatch):
+    """Airflow's own migration would begin with a database of the future."""
+
+    def started(name, *_, **__):
+        raise AssertionError(f"{name} was started")
+
+    monkeypatch.setattr(supervisor.processes, "start", started)
+    scratch.airflow_home.mkdir(parents=True)
+    (scratch.airflow_home / "migrated-to").write_text("99.0")
+    with pytest.raises(ConfigError, match=r"of Airflow 99\.0"):
+        supervisor.up(scratch)
 
 
 @pytest.fixture
