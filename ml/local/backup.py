@@ -151,7 +151,7 @@ def _all(home: Path) -> Iterator[Path]:
                 raise ConfigError(
                     f"{path} is a link to {path.resolve()}",
                     expected="all state in the home",
-                    repair="set MLOPS_HOME to a folder on that disk, or mount the disk there",
+                    repair="set MLOPS_HOME to a folder on that disk",
                 )
 
 

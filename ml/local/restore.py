@@ -58,10 +58,13 @@ def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
     home = where.home
     new, old = (home.with_name(f".{home.name}.{word}") for word in ("restoring", "restored-over"))
     _require_archive(source)
-    _take_back(old, home)
-    home.mkdir(parents=True, exist_ok=True)
+    if home.is_mount():
+        raise _mounted(home)
+    with storage_errors(home):
+        _take_back(old, home)
+        home.mkdir(parents=True, exist_ok=True)
     with exclusive(home / "platform.lock"), nothing_runs(where, wait_seconds=0):
-        _require_room_for(where, source, replace=replace)
+        _require_replaceable(where, source, replace=replace)
         with storage_errors(new):
             shutil.rmtree(new, ignore_errors=True)
             try:
@@ -75,6 +78,14 @@ def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
                 shutil.rmtree(new, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
     return manifest
+
+
+def _mounted(home: Path) -> ConfigError:
+    return ConfigError(
+        f"{home} is where a disk is mounted: it cannot be exchanged with another folder",
+        expected="a home that is a folder on its disk; nothing was changed",
+        repair=f"set MLOPS_HOME to a folder below it, such as {home / 'home'}, and restore there",
+    )
 
 
 def _take_back(old: Path, home: Path) -> None:
@@ -94,7 +105,7 @@ def _require_archive(source: Path) -> None:
         raise ConfigError(f"there is no file {source}", expected="what flightline backup wrote")
 
 
-def _require_room_for(where: Settings, source: Path, *, replace: bool) -> None:
+def _require_replaceable(where: Settings, source: Path, *, replace: bool) -> None:
     if processes.supervised(where.home):
         raise ConfigError(
             f"the platform of {where.home} is running",
@@ -246,6 +257,8 @@ def _exchange(new: Path, home: Path, aside: Path) -> None:
     try:
         _renamed_both(new, home)
     except OSError as error:
+        if error.errno in (errno.EBUSY, errno.EXDEV):
+            raise _mounted(home) from error
         if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
             raise
         try:

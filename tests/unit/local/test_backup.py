@@ -392,6 +392,32 @@ def test_state_is_given_up_only_if_asked(home: Settings, archive: Path) -> None:
     assert json.loads((home.home / "platform.json").read_text())["airflow"] == 3, "this machine's"
 
 
+@pytest.mark.skipif(not Path("/proc").is_mount(), reason="no such mount here")
+def test_a_mount_point_is_refused_before_anything_is_touched(archive: Path) -> None:
+    with pytest.raises(ConfigError, match="/proc is where a disk is mounted") as refused:
+        restore(Settings(home=Path("/proc")), archive, replace=True)
+    assert "MLOPS_HOME" in refused.value.repair
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV])
+def test_a_folder_that_is_mounted_from_the_same_disk_is_told_as_such(
+    home: Settings, archive: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "as the system says")
+
+    monkeypatch.setattr(restores, "_renamed_both", refuse)
+    before = content(home)
+    with pytest.raises(ConfigError, match="is where a disk is mounted"):
+        restore(home, archive, replace=True)
+    assert content(home) == before and not list(home.home.parent.glob(".*"))
+
+
+def test_a_place_where_no_home_can_be_made_is_told_as_such(archive: Path) -> None:
+    with pytest.raises(ConfigError, match="no access to /sys"):
+        restore(Settings(home=Path("/sys/flightline")), archive, replace=False)
+
+
 def test_a_missing_file_is_refused(other: Settings, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no file"):
         restore(other, tmp_path / "none.tar.zst", replace=False)
