@@ -113,7 +113,9 @@ def scratch(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Say what a full or forbidden disk means for `path`; other errors pass as they are.
+    """Say what a full or forbidden disk means for `path`, or for the file that an error names.
+
+    Other errors pass as they are.
 
     Raises:
         TransientError: if the disk, the quota or the permitted file size is used up.
@@ -122,9 +124,17 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if told := storage_error(error, path):
+        if told := storage_error(error, _blamed(error, path)):
             raise told from error
         raise
+
+
+def _blamed(error: OSError, path: Path) -> Path:
+    """The file that an error names, which may be another one; a temporary one is `path`."""
+    named = error.filename
+    if not isinstance(named, str) or Path(named).name.startswith(f".{path.name}."):
+        return path
+    return Path(named)
 
 
 def storage_error(error: OSError, path: Path) -> FlightlineError | None:

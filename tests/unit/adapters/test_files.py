@@ -231,3 +231,20 @@ def test_a_folder_of_someone_else_is_a_wrong_setting(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     with pytest.raises(ConfigError, match="Permission denied"), replacing(tmp_path / "a" / "data"):
         pass
+
+
+def test_the_file_that_could_not_be_read_is_blamed_and_not_the_one_to_be_written(
+    tmp_path: Path,
+) -> None:
+    closed = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "secret"))
+    with pytest.raises(ConfigError, match=r"no access to .*/secret"), replacing(tmp_path / "copy"):
+        raise closed
+
+
+def test_a_temporary_file_is_told_by_the_name_that_it_was_to_have(tmp_path: Path) -> None:
+    def write() -> None:
+        with replacing(tmp_path / "copy") as temporary:
+            raise OSError(errno.ENOSPC, "No space left", str(temporary))
+
+    with pytest.raises(TransientError, match=r"no room for .*/copy: No space"):
+        write()
