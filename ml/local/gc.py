@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.table import Table
 
 from ml.adapters import state
 from ml.adapters.connect import connect
 from ml.adapters.files import exclusive
-from ml.core.errors import ConfigError
+from ml.core.errors import ConfigError, TransientError
 from ml.local import gc_airflow, gc_files, gc_models
 from ml.local.gc_items import Waste
 from ml.local.removal_commands import agreed
@@ -24,7 +25,7 @@ from ml.render import console
 from ml.settings import Settings, settings
 from ml.use_cases import available
 
-_WAIT_SECONDS = 60.0
+_WAIT_SECONDS, _LOOK_SECONDS = 60.0, 0.2
 
 
 def command(partitions_before: Sequence[str], *, dry_run: bool, yes: bool) -> None:
@@ -98,9 +99,25 @@ def nothing_runs(where: Settings, *, wait_seconds: float) -> Iterator[None]:
     """
     locks = where.home / "locks"
     names = {*available(), *(path.stem for path in locks.glob("*.lock"))}
+    wanted = [locks / f"{name}.lock" for name in sorted(names) if where.home.exists()]
+    with _all_of(wanted, deadline=time.monotonic() + wait_seconds):
+        yield
+
+
+@contextmanager
+def _all_of(locks: Sequence[Path], *, deadline: float) -> Iterator[None]:
+    """Hold all or none: who waits for one must not keep the others from their work."""
     with ExitStack() as held:
-        for name in sorted(names) if where.home.exists() else ():
-            held.enter_context(exclusive(locks / f"{name}.lock", wait_seconds=wait_seconds))
+        while True:
+            try:
+                for path in locks:
+                    held.enter_context(exclusive(path))
+                break
+            except TransientError as error:
+                held.close()
+                if error.__cause__ or time.monotonic() >= deadline:  # it is the disk's, or late
+                    raise
+            time.sleep(_LOOK_SECONDS)
         yield
 
 

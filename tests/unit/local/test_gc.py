@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,61 @@ def test_the_folder_of_what_went_goes_too(scratch: Settings) -> None:
     made(scratch, OLD[2], days=400)
     swept(scratch)
     assert not list((scratch.airflow_home / "logs").rglob("run_id=*"))
+
+
+class Waiting:
+    """A clock that goes only while somebody waits, ten seconds at a time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[float], None]) -> None:
+        self.now, self.act = 0.0, act
+        monkeypatch.setattr(gc.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(gc.time, "sleep", self.sleep)
+
+    def sleep(self, _: float) -> None:
+        self.now += 10
+        self.act(self.now)
+
+
+def waited(where: Settings) -> None:
+    with gc.nothing_runs(where, wait_seconds=60):
+        raise AssertionError("a stage runs")
+
+
+def test_who_waits_for_one_use_case_keeps_no_other_from_its_work(
+    scratch: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = scratch.home / "locks"
+
+    def work(_: float) -> None:
+        with exclusive(locks / "a.lock"):
+            pass
+
+    clock = Waiting(monkeypatch, work)
+    work(0)
+    with exclusive(locks / "b.lock"), pytest.raises(TransientError, match="b is busy"):
+        waited(scratch)
+    assert clock.now >= 60
+
+
+def test_it_waits_once_and_not_for_each_use_case(
+    scratch: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks, first = scratch.home / "locks", ExitStack()
+    clock = Waiting(monkeypatch, lambda now: first.close() if now == 50 else None)
+    first.enter_context(exclusive(locks / "a.lock"))
+    with exclusive(locks / "b.lock"), pytest.raises(TransientError, match="b is busy"):
+        waited(scratch)
+    assert clock.now == 60
+
+
+def test_stages_that_end_in_time_are_waited_for(
+    scratch: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, first = scratch.home / "locks" / "a.lock", ExitStack()
+    Waiting(monkeypatch, lambda now: first.close() if now == 50 else None)
+    first.enter_context(exclusive(lock))
+    with gc.nothing_runs(scratch, wait_seconds=60), pytest.raises(TransientError):
+        first.enter_context(exclusive(lock))
 
 
 def test_nothing_goes_while_a_stage_runs(
