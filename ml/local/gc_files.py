@@ -83,12 +83,17 @@ def partitions(where: Settings, platform: Platform, before: str) -> list[Waste]:
     asked = calendar.parse(before).key
     first = calendar.parse(spec.coverage.first)
     read = calendar.containing(first.start - spec.features.lookback).key
-    releases = platform.registry.releases()
+    releases = platform.registry.releases() if _has_registry(where) else []
     since = calendar.containing(releases[-1].in_force_from).key if releases else asked
     return [
         *(_partitions(where, spec.slug, area, asked, read, _TRAININGS) for area in _OF_TRAININGS),
         _partitions(where, spec.slug, "predictions", asked, since, "the release in force made"),
     ]
+
+
+def _has_registry(where: Settings) -> bool:
+    """A look at one would make a database where there is none."""
+    return bool(where.tracking_uri) or where.mlflow_database.exists()
 
 
 def _partitions(where: Settings, slug: str, area: str, asked: str, needed: str, by: str) -> Waste:

@@ -111,15 +111,17 @@ def _delete_runs(where: Settings, items: Sequence[Item]) -> None:
     mlflow = client(f"sqlite:///{where.mlflow_database}")
     store: Any = mlflow._tracking_client.store  # it offers hard deletion to its own command only
     for item in items:
-        _trash(mlflow, item.name)
         with closing(_opened(where)) as database:
-            [(uri,)] = database.execute(
+            found = database.execute(
                 "select artifact_uri from runs where run_uuid = ?", (item.name,)
-            )
-            folders = list(_folders(database, item.name, uri))
+            ).fetchone()
+            if found is None:  # somebody has deleted it meanwhile
+                continue
+            folders = list(_folders(database, item.name, *found))
             models = database.execute(
                 "select model_id from logged_models where source_run_id = ?", (item.name,)
             ).fetchall()
+        _trash(mlflow, item.name)
         for folder in folders:
             if where.artifacts in folder.parents:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support import small_spec
 
+from ml import use_cases
 from ml.adapters.files import exclusive, replacing
 from ml.adapters.mlflow_client import client
 from ml.core.errors import ConfigError, TransientError
@@ -357,6 +358,16 @@ def test_a_deletion_that_was_killed_is_finished_by_the_next(
     assert not list(models.where.artifacts.rglob("MLmodel"))
 
 
+def test_a_run_that_is_gone_meanwhile_keeps_no_other(models: Models) -> None:
+    gone, _ = models.run(days=400)
+    models.run(days=399)
+    [waste] = gc.plan(models.where, NOW)
+    models.client.delete_run(gone)
+    models.client._tracking_client.store._hard_delete_run(gone)
+    waste.delete(waste.items)
+    assert models.runs() == set()
+
+
 def test_runs_of_another_server_stay(models: Models) -> None:
     models.run(days=400, digest=A)
     elsewhere = models.where.model_copy(update={"tracking_uri": "http://mlflow.example:5000"})
@@ -400,6 +411,7 @@ def partitioned(
         spec = small_spec(coverage=Coverage(first="2020-01-03", last="2020-12-31"))
         platform = Platform(spec, Registry(releases))
         monkeypatch.setattr(gc, "connect", lambda *_: platform)
+        monkeypatch.setattr(gc_files, "_has_registry", lambda _: True)
         for key in keys:
             for area in ("raw", "marts", "features", "predictions"):
                 made(scratch, f"lake/{area}/{SLUG}/t/partition_key={key}/data.parquet", days=0)
@@ -427,6 +439,12 @@ def test_predictions_of_the_release_in_force_stay(partitioned: Any) -> None:
     release = first_champion(SLUG, 1, spec.calendar.parse("2020-01-02").start)
     gone = partitioned((release,), DAYS, "2020-01-05")
     assert {name for name in gone if name.startswith("predictions")} == {"predictions/2019-12-20"}
+
+
+def test_a_look_makes_no_database(scratch: Settings) -> None:
+    [slug, *_] = use_cases.available()
+    plan = gc.plan(scratch, NOW, {slug: use_cases.load_spec(slug).coverage.last})
+    assert plan and not scratch.home.exists()
 
 
 def test_a_key_of_another_form_is_refused(partitioned: Any) -> None:
