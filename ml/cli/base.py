@@ -22,8 +22,8 @@ JOBS, USE_CASES, MACHINE = "Jobs", "Use cases", "This machine"
 app = typer.Typer(
     name="flightline",
     help="An MLOps platform on one machine: data, features, models, releases.\n\n"
-    "Exit codes: 0 done, 2 wrong input, 3 bad data or evidence, 4 candidate rejected, "
-    "75 try again later.",
+    "Exit codes: 0 done, 1 anything unexpected, 2 wrong input, 3 bad data or evidence, "
+    "4 candidate rejected, 75 try again later.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -119,6 +119,9 @@ def test_the_reference_names_everything() -> None:
     assert [name for name in fields if f"| `{name}` |" not in text["settings"]] == []
     assert [name for name in GATES if f"| `{name}` |" not in text["gates"]] == []
     assert [name for name in METRICS if f"`{name}" not in text["metrics"]] == []
+    codes = re.findall(r"(\d+) [a-z]", str(app.info.help).partition("Exit codes: 0")[2])
+    assert "1" in codes
+    assert [code for code in codes if f"| {code} |" not in text["errors"]] == []
     for model in models():
         part = text["spec"].partition(f"## {model.__name__}\n")[2].partition("\n## ")[0]
         assert [name for name in model.model_fields if f"| `{name}` |" not in part] == []
