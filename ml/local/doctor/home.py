@@ -35,7 +35,7 @@ def check_state(settings: Settings) -> Check:
     except FlightlineError as error:
         return Check("state", False, error.seen, error.repair)
     detail = f"layout {found.layout}, of Flightline {found.flightline}"
-    return Check("state", True, detail if found.flightline else "none yet")
+    return Check("state", True, detail if found.layout else "none yet")
 
 
 def check_disk(settings: Settings) -> Check:
