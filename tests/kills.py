@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,8 @@ class Driver:
         pid = self._answer()["pid"]
         if after_s is not None:
             time.sleep(after_s)
-            os.kill(pid, signal.SIGKILL)  # of a child that ended, its driver still holds the number
+            with suppress(ProcessLookupError):  # it has ended before, which the answer tells
+                os.kill(pid, signal.SIGKILL)
         found = self._answer()
         return Ran(
             found["signal"],

@@ -87,7 +87,7 @@ PLATFORM = ("airflow", "mlflow", "feast", "dbt", "sqlalchemy", "boto3")
         (["list"], ("numpy", "pandas", "polars", "duckdb", *PLATFORM, *LEARNING)),
         (["quarantine", "list", SLUG], ("dataframely", *PLATFORM, *LEARNING)),
         (["predictions", SLUG], ("polars", "dataframely", *PLATFORM, *LEARNING)),
-        (["ingest", SLUG, "2013-01-01"], (*set(PLATFORM) - {"sqlalchemy"}, *LEARNING)),
+        (["ingest", SLUG, "2013-01-01"], ("airflow", "mlflow", "feast", "dbt", "boto3", *LEARNING)),
         (["transform", SLUG, "2013-01-01"], ("dataframely", *LEARNING)),
     ],
     ids=lambda found: found[0],
