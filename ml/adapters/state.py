@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from ml.adapters.files import exclusive, replacing
-from ml.core.errors import ConfigError, TransientError
+from ml.core.errors import ConfigError, DataError, TransientError
 
 if TYPE_CHECKING:
     from ml.settings import Settings
@@ -164,11 +164,27 @@ def copied(database: Path, name: str) -> Iterator[Path | None]:
         yield None
         return
     if not (mark.exists() and copy.exists()):
-        with replacing(copy) as temporary, closing(sqlite3.connect(database, timeout=60)) as opened:
+        connected = closing(sqlite3.connect(database, timeout=60))
+        with replacing(copy) as temporary, _whole(database), connected as opened:
             opened.execute("vacuum into ?", (str(temporary),))
         mark.touch()
     yield copy
     mark.unlink(missing_ok=True)
+
+
+@contextmanager
+def _whole(database: Path) -> Iterator[None]:
+    """A file that is no database, or a broken one, is told by its name."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # its kinds are of statements, not of files
+            raise
+        raise DataError(
+            f"{database}: {error}",
+            expected="a whole SQLite database",
+            repair="stop the platform, and restore it from a backup",
+        ) from error
 
 
 def _mark(database: Path, name: str) -> Path:
@@ -250,7 +266,8 @@ def _revision(database: Path) -> str | None:
     if not database.exists():
         return None
     # Not read-only: what an upgrade that was killed has half written must be undone first.
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as opened:
+    connected = closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True))
+    with _whole(database), connected as opened:
         try:
             rows = opened.execute("select version_num from alembic_version").fetchall()
             return str(rows[0][0]) if rows else None

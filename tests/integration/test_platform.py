@@ -298,12 +298,21 @@ def test_a_taken_port_stops_the_start_before_anything_runs(settings):
     assert pids(settings) == set()
 
 
-def test_a_component_that_cannot_start_stops_the_others(tmp_path):
-    """A damaged tracking database: the error names MLflow and shows what it said."""
+def test_a_damaged_database_of_models_is_told_before_anything_runs(tmp_path):
     settings = scratch(tmp_path / "home")
     settings.mlflow_database.parent.mkdir(parents=True)
     settings.mlflow_database.write_text("this is not a database " * 100)
-    with pytest.raises(FlightlineError, match="mlflow ended") as error:
+    with pytest.raises(FlightlineError, match="not a database") as error:
         supervisor.up(settings)
-    assert "not a database" in error.value.seen
+    assert str(settings.mlflow_database) in str(error.value)
+    assert pids(settings) == set()
+
+
+def test_a_component_that_cannot_start_stops_the_others(tmp_path):
+    """A damaged database of Airflow, which is seen when MLflow runs already."""
+    settings = scratch(tmp_path / "home")
+    settings.airflow_home.mkdir(parents=True)
+    (settings.airflow_home / "airflow.db").write_text("this is not a database " * 100)
+    with pytest.raises(FlightlineError, match=r"airflow\.db: file is not a database"):
+        supervisor.up(settings)
     assert pids(settings) == set()
