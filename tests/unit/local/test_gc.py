@@ -442,7 +442,9 @@ def test_predictions_of_the_release_in_force_stay(partitioned: Any) -> None:
 
 
 def test_a_look_makes_no_database(scratch: Settings) -> None:
-    [slug, *_] = use_cases.available()
+    if not (found := use_cases.available()):
+        pytest.skip("it needs a use case")
+    slug = found[0]
     plan = gc.plan(scratch, NOW, {slug: use_cases.load_spec(slug).coverage.last})
     assert plan and not scratch.home.exists()
 
