@@ -55,7 +55,7 @@ class Notifier:
             return []  # to tell twice is better than not at all
 
     def _keep(self, alert: Alert) -> None:
-        LOG.error("%s", alert.text)
+        LOG.error("%s", alert.text.encode(errors="backslashreplace").decode())
         try:
             append(self.file, alert.to_plain())
         except OSError as error:

@@ -96,7 +96,9 @@ def test_a_file_that_cannot_be_written_stops_no_other_channel(
     assert len(receiver.got) == 1 and "the alert above is not in" in caplog.text
 
 
-def test_a_text_that_is_no_utf_8_is_told_all_the_same(tmp_path: Path) -> None:
+def test_a_text_that_is_no_utf_8_is_told_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The name of a file may be any bytes; Python shows some of them as half characters."""
     name = b"fog\xff.csv".decode(errors="surrogateescape")
     odd = replace(ALERT, message=replace(ALERT.message, seen=name))
@@ -105,6 +107,7 @@ def test_a_text_that_is_no_utf_8_is_told_all_the_same(tmp_path: Path) -> None:
         Notifier(where).tell(odd)
     assert [got["alert"]["seen"] for got in receiver.got] == [name]
     assert [told["seen"] for told in told_alerts(where.alerts)] == [name]
+    assert r"fog\udcff.csv" in caplog.text, "a log is a file in UTF-8"
 
 
 def test_a_file_that_cannot_be_read_tells_nothing(
