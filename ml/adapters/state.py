@@ -7,11 +7,10 @@ newer one is refused, because nothing here knows what it means.
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from ml.adapters import sqlite
 from ml.adapters.files import exclusive, replacing
-from ml.core.errors import ConfigError, DataError, TransientError
+from ml.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from ml.settings import Settings
@@ -164,27 +164,11 @@ def copied(database: Path, name: str) -> Iterator[Path | None]:
         yield None
         return
     if not (mark.exists() and copy.exists()):
-        connected = closing(sqlite3.connect(database, timeout=60))
-        with replacing(copy) as temporary, _whole(database), connected as opened:
-            opened.execute("vacuum into ?", (str(temporary),))
+        with replacing(copy) as temporary:
+            sqlite.copy(database, temporary)
         mark.touch()
     yield copy
     mark.unlink(missing_ok=True)
-
-
-@contextmanager
-def _whole(database: Path) -> Iterator[None]:
-    """A file that is no database, or a broken one, is told by its name."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        if type(error) is not sqlite3.DatabaseError:  # its kinds are of statements, not of files
-            raise
-        raise DataError(
-            f"{database}: {error}",
-            expected="a whole SQLite database",
-            repair="stop the platform, and restore it from a backup",
-        ) from error
 
 
 def _mark(database: Path, name: str) -> Path:
@@ -265,13 +249,9 @@ def _revision(database: Path) -> str | None:
     """Which tables it has; None if it has none yet: MLflow makes them as they should be."""
     if not database.exists():
         return None
-    # Not read-only: what an upgrade that was killed has half written must be undone first.
-    connected = closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True))
-    with _whole(database), connected as opened:
-        try:
-            rows = opened.execute("select version_num from alembic_version").fetchall()
-            return str(rows[0][0]) if rows else None
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                return None
-            raise TransientError(f"cannot read {database}: {error}") from error
+    with sqlite.opened(database) as connection:
+        tables = "select name from sqlite_master where name = 'alembic_version'"
+        if not connection.execute(tables).fetchall():
+            return None
+        rows = connection.execute("select version_num from alembic_version").fetchall()
+    return str(rows[0][0]) if rows else None

@@ -85,21 +85,17 @@ def _tell_gates(error: FlightlineError) -> None:
 
 def _damaged_database(error: Exception) -> DataError | None:
     """What SQLite refuses to read, under the name of whichever library asked it."""
-    import sqlite3
+    from ml.adapters import sqlite
 
     reason = getattr(error, "orig", error)  # SQLAlchemy wraps it
-    if type(reason) is not sqlite3.DatabaseError:  # its kinds are of statements, not of files
+    if not sqlite.is_damaged(reason):
         return None
     from ml.settings import settings
 
     home = settings().home
     files = [*home.glob("*/*.db"), *home.glob("*/*.sqlite")]
     wrong = [str(file) for file in files if _head(file) not in (b"SQLite format 3", b"")]
-    damaged = DataError(
-        f"{', '.join(wrong) or f'a database in {home}'}: {reason}",
-        expected="a whole SQLite database",
-        repair="stop the platform, and restore it from a backup",
-    )
+    damaged = sqlite.damaged(", ".join(wrong) or f"a database in {home}", reason)
     damaged.__cause__ = error
     return damaged
 

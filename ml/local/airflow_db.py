@@ -6,21 +6,19 @@ scheduler would find out by waiting.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml.core.errors import TransientError
+from ml.adapters import sqlite
 
 if TYPE_CHECKING:
     from ml.settings import Settings
 
 WAITING = frozenset({"queued", "scheduled"})
 STUCK_SECONDS = 120.0
+_WAIT_SECONDS = 2.0
 
 _RUNS = """
 select r.dag_id, r.run_id, r.partition_key, r.state, coalesce(r.start_date, r.queued_at),
@@ -117,11 +115,12 @@ def look(settings: Settings, *, since: datetime) -> Work:
     """What goes on now, and what ended since then.
 
     Raises:
-        TransientError: if the file cannot be read.
+        DataError: if the file is damaged.
+        TransientError: if it cannot be read now.
     """
     if not _path(settings).exists():
         return Work()
-    with _opened(settings, "ro") as database:
+    with sqlite.opened(_path(settings), wait_s=_WAIT_SECONDS) as database:
         runs = database.execute(_RUNS, (_stored(since),)).fetchall()
         tasks = database.execute(_TASKS, (_stored(since),)).fetchall()
     return Work(
@@ -143,7 +142,7 @@ def worn_out_between(settings: Settings, first: datetime, last: datetime) -> lis
     """
     if not _path(settings).exists():
         return []
-    with _opened(settings, "ro") as database:
+    with sqlite.opened(_path(settings), wait_s=_WAIT_SECONDS) as database:
         found = database.execute(_WORN_OUT, (_stored(first), _stored(last))).fetchall()
     return [(dag_id, run_id) for dag_id, run_id in found]
 
@@ -157,7 +156,7 @@ def hand_over(settings: Settings, *, at: datetime) -> None:
     """
     if not _path(settings).exists():
         return
-    with _opened(settings, "rw") as database, database:
+    with sqlite.opened(_path(settings), wait_s=_WAIT_SECONDS) as database, database:
         database.execute(
             "update job set state = 'failed', end_date = ?"
             " where job_type = 'SchedulerJob' and state = 'running'",
@@ -166,20 +165,6 @@ def hand_over(settings: Settings, *, at: datetime) -> None:
         database.execute(
             "update dag_run set start_date = ? where state = 'running'", (_stored(at),)
         )
-
-
-@contextmanager
-def _opened(settings: Settings, mode: str) -> Iterator[sqlite3.Connection]:
-    address = f"{_path(settings).as_uri()}?mode={mode}"
-    try:
-        with closing(sqlite3.connect(address, uri=True, timeout=2)) as database:
-            yield database
-    except sqlite3.Error as error:
-        raise TransientError(
-            f"{_path(settings)} cannot be read: {error}",
-            expected="the database of this platform's Airflow",
-            repair="try again; if it is damaged, restore a backup of the home",
-        ) from error
 
 
 def _path(settings: Settings) -> Path:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import sqlite3
 import tarfile
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import IO
 
 import pyarrow as pa
 
+from ml.adapters import sqlite
 from ml.adapters.files import replacing
 from ml.core.errors import ConfigError, TransientError
 from ml.local.gc import nothing_runs
@@ -210,15 +210,7 @@ def _snapshot(path: Path) -> Iterator[Path]:
     """A copy of an SQLite database as of now, whoever writes to it meanwhile."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, path.name)
-        try:
-            with closing(sqlite3.connect(path, timeout=60)) as database:
-                database.execute("vacuum into ?", (str(copy),))
-        except sqlite3.OperationalError as error:
-            raise TransientError(
-                f"cannot copy {path}: {error}",
-                expected="a database that is not locked for a minute, and room for a copy",
-                repair="run this again; if it fails again, with the platform down: flightline down",
-            ) from error
+        sqlite.copy(path, copy)
         yield copy
 
 

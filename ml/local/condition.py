@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ml.core.errors import TransientError
+from ml.core.errors import FlightlineError
 from ml.local import airflow_db, journal, supervisor
 from ml.local.airflow_db import Work
 from ml.local.journal import Life
@@ -59,7 +59,7 @@ def look(settings: Settings) -> Condition:
     if life:
         try:
             work = airflow_db.look(settings, since=life.started_at)
-        except TransientError as error:
+        except FlightlineError as error:
             happened.append(error.seen)
     steps = tuple(_next_steps(settings, platform, life, work))
     return Condition(platform, life, tuple(happened), work, steps)

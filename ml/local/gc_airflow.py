@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ml.adapters import sqlite
 from ml.core.errors import TransientError
 from ml.local.environment import platform_environment
 from ml.local.gc_items import DAY_SECONDS, Item, Waste
@@ -52,11 +51,11 @@ def history(where: Settings, now: float) -> Waste:
     days = where.keep_airflow_days
     before = datetime.fromtimestamp(now - days * DAY_SECONDS, UTC).replace(tzinfo=None)
     database = where.airflow_home / "airflow.db"
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=30)) as opened:
-        [(unfinished,)] = opened.execute(_UNFINISHED)
+    with sqlite.opened(database) as connection:
+        [(unfinished,)] = connection.execute(_UNFINISHED)
         if unfinished:
             before = min(before, datetime.fromisoformat(unfinished))
-        found = opened.execute(_OLD_ROWS, {"before": before.isoformat(" ", "microseconds")})
+        found = connection.execute(_OLD_ROWS, {"before": before.isoformat(" ", "microseconds")})
         items = tuple(Item(name, 0, _seconds(time)) for name, time in found)
     rule = f"older than {days} days and than any run that is not finished"
     return Waste("Airflow history (rows)", rule, items, lambda _: _clean(where, before))

@@ -10,11 +10,11 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from ml.adapters import sqlite
 from ml.local.gc_items import DAY_SECONDS, Item, Waste, files_below, of_files, older
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def runs(where: Settings, now: float, slugs: Sequence[str]) -> Waste:
     """Old runs that have no version: experiments, broken-off trainings, what was deleted."""
     days = where.keep_runs_days
     before = (now - days * DAY_SECONDS) * 1000
-    with closing(_opened(where)) as database:
+    with sqlite.opened(where.mlflow_database) as database:
         asked = {"before": before, "slugs": json.dumps(list(slugs))}
         found = database.execute(_OLD_RUNS, asked).fetchall()
         items = tuple(
@@ -72,16 +72,12 @@ def training_sets(where: Settings, now: float, going: Sequence[Item]) -> Waste:
     """
     days, root = where.keep_runs_days, where.home / "lake"
     gone = {item.name for item in going}
-    with closing(_opened(where)) as database:
+    with sqlite.opened(where.mlflow_database) as database:
         tags = database.execute("select run_uuid, value from tags where key = 'dataset.sha256'")
         needed = {digest[:32] for run_id, digest in tags if run_id not in gone}
     old = older(files_below(root / "training_sets"), now - days * DAY_SECONDS)
     unneeded = (path for path in old if path.parent.name not in needed)
     return of_files("training sets", f"older than {days} days, of no run", root, unneeded)
-
-
-def _opened(where: Settings) -> sqlite3.Connection:
-    return sqlite3.connect(f"{where.mlflow_database.as_uri()}?mode=ro", uri=True, timeout=30)
 
 
 def _folders(database: sqlite3.Connection, run_id: str, uri: str) -> Iterator[Path]:
@@ -111,7 +107,7 @@ def _delete_runs(where: Settings, items: Sequence[Item]) -> None:
     mlflow = client(f"sqlite:///{where.mlflow_database}")
     store: Any = mlflow._tracking_client.store  # it offers hard deletion to its own command only
     for item in items:
-        with closing(_opened(where)) as database:
+        with sqlite.opened(where.mlflow_database) as database:
             found = database.execute(
                 "select artifact_uri from runs where run_uuid = ?", (item.name,)
             ).fetchone()

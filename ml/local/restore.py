@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import shutil
-import sqlite3
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -18,7 +17,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from ml.adapters import state
+from ml.adapters import sqlite, state
 from ml.adapters.files import exclusive, storage_errors
 from ml.core.errors import ConfigError, DataError
 from ml.local import processes
@@ -203,7 +202,7 @@ def relocate(folder: Path, before: Path, after: Path) -> None:
     moved = partial(_moved, before=before, after=after)
     database = folder / "mlflow" / "mlflow.db"
     if database.exists():
-        with closing(sqlite3.connect(database)) as connection, connection:
+        with sqlite.opened(database) as connection, connection:
             connection.create_function("moved", 1, moved, deterministic=True)
             for table, column in _PATHS:
                 told = f"where {column} is not null"

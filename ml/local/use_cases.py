@@ -6,9 +6,7 @@ Everything is looked up where it is kept, by name: MLflow and PyArrow take secon
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +14,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
-from ml.core.errors import ConfigError
+from ml.adapters import sqlite
+from ml.core.errors import ConfigError, FlightlineError
 from ml.core.names import CANARY, CHAMPION
 from ml.local.slices import Slice, present
 from ml.render import console
@@ -150,7 +149,7 @@ def _aliases(where: Settings, slugs: Iterable[str]) -> tuple[dict[str, dict[str,
         if uri.startswith("http"):
             return {slug: _asked(uri, slug) for slug in slugs}, ""
         return _read(Path(uri.removeprefix("sqlite:///"))), ""
-    except (OSError, ValueError, LookupError, sqlite3.Error) as error:
+    except (OSError, ValueError, LookupError, FlightlineError) as error:
         return {}, f"models unknown: {uri}: {error}"
 
 
@@ -158,7 +157,7 @@ def _read(database: Path) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     if not database.exists():
         return found
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+    with sqlite.opened(database) as connection:
         rows = connection.execute("select name, alias, version from registered_model_aliases")
         for name, alias, version in rows:
             found.setdefault(name, {})[alias] = int(version)

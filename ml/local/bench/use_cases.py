@@ -8,18 +8,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from ml.adapters import sqlite
+from ml.core.errors import FlightlineError
 from ml.local.bench.figures import Figure, ratio
 from ml.local.removal import delete
 from ml.local.slices import Slice, present
@@ -148,10 +149,11 @@ def _dag_processor(copy: Copy) -> Iterator[psutil.Process]:
 
 def _parsed(copy: Copy) -> dict[str, str]:
     """When each Dag was parsed last."""
-    with suppress(sqlite3.Error):
-        database = f"file:{copy.home / 'airflow' / 'airflow.db'}?mode=ro"
-        with closing(sqlite3.connect(database, uri=True)) as connection:
-            return dict(connection.execute("select dag_id, last_parsed_time from dag"))
+    with (
+        suppress(FlightlineError),
+        sqlite.opened(copy.home / "airflow" / "airflow.db") as connection,
+    ):
+        return dict(connection.execute("select dag_id, last_parsed_time from dag"))
     return {}
 
 

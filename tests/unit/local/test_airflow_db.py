@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ml.core.errors import TransientError
+from ml.core.errors import DataError
 from ml.local import airflow_db, condition
 from ml.local.airflow_db import Work, WorkRun, WorkTask
 
@@ -48,7 +48,7 @@ def test_a_damaged_database_is_told_and_stops_nothing(scratch):
     scratch.airflow_home.mkdir(parents=True)
     scratch.logs.mkdir()
     (scratch.airflow_home / "airflow.db").write_text("this is no database " * 1000)
-    with pytest.raises(TransientError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         airflow_db.look(scratch, since=NOON)
     (scratch.logs / "platform.jsonl").write_text('{"at": "2026-01-01T12:00:00Z", "event": "start"}')
     told = condition.look(scratch)

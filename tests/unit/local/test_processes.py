@@ -139,7 +139,7 @@ def test_tasks_that_outlive_the_scheduler_end_before_what_they_report_to(home):
     start(home, "api-server", [sys.executable, "-c", end])
     start(home, "scheduler", [sys.executable, "-c", task])
     wait_for(home, "api-server", "ready")
-    wait_for(home, "scheduler", "works")
+    wait_for(home, "scheduler", "works", lines=2)
     processes.leaders(home)["scheduler"].kill()
     processes.stop_all(home)
     last = [
