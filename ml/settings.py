@@ -124,8 +124,29 @@ class Settings(BaseSettings):
         return REPOSITORY / "dags"
 
     @property
+    def platform_lock(self) -> Path:
+        """Held while somebody starts, stops or replaces the platform."""
+        return self.home / "platform.lock"
+
+    @property
+    def locks(self) -> Path:
+        """A lock for each use case, held while a stage works on its state."""
+        return self.home / "locks"
+
+    def lock_of(self, slug: str) -> Path:
+        return self.locks / f"{slug}.lock"
+
+    @property
+    def lake(self) -> Path:
+        return self.home / "lake"
+
+    @property
     def airflow_home(self) -> Path:
         return self.home / "airflow"
+
+    @property
+    def airflow_database(self) -> Path:
+        return self.airflow_home / "airflow.db"
 
     @property
     def mlflow_database(self) -> Path:

@@ -27,7 +27,7 @@ def connect(slug: str, settings: Settings) -> Platform:
     uri = tracking_uri(settings)
     return Platform(
         spec=spec,
-        lake=ParquetLake(LocalObjects(settings.home / "lake"), slug),
+        lake=ParquetLake(LocalObjects(settings.lake), slug),
         warehouse=DuckDBWarehouse(spec, settings),
         features=FeastFeatures(spec, settings),
         tracking=MlflowTracking(spec, settings, uri),

@@ -67,7 +67,7 @@ class FeastFeatures:
 
     @property
     def _exports(self) -> Path:
-        return self.settings.home / "lake" / "features"
+        return self.settings.lake / "features"
 
     @cached_property
     def _definitions(self) -> Definitions:

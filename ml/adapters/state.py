@@ -128,7 +128,7 @@ def settle(where: Settings) -> None:
     """
     if check(where) == _this(where):
         return
-    with exclusive(where.home / "locks" / "state.lock", wait_seconds=_WAIT_SECONDS):
+    with exclusive(where.locks / "state.lock", wait_seconds=_WAIT_SECONDS):
         found = check(where)  # another process may have done it meanwhile
         for number in range(found.layout, len(MIGRATIONS)):
             MIGRATIONS[number](where)

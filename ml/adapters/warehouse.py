@@ -66,7 +66,7 @@ class DuckDBWarehouse:
             "MLOPS_SLUG": self.spec.slug,
             "MLOPS_COVERAGE_START": _naive(coverage[0].start),
             "MLOPS_COVERAGE_END": _naive(coverage[-1].end),
-            "MLOPS_LAKE": str(self.settings.home / "lake"),
+            "MLOPS_LAKE": str(self.settings.lake),
             "MLOPS_WAREHOUSE": str(self.path),
             "MLOPS_DUCKDB_MEMORY_LIMIT": self.settings.duckdb_memory_limit,
             "MLOPS_DUCKDB_THREADS": str(self.settings.duckdb_threads),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml.adapters import sqlite
@@ -118,9 +117,9 @@ def look(settings: Settings, *, since: datetime) -> Work:
         DataError: if the file is damaged.
         TransientError: if it cannot be read now.
     """
-    if not _path(settings).exists():
+    if not settings.airflow_database.exists():
         return Work()
-    with sqlite.opened(_path(settings), wait_s=_WAIT_SECONDS) as database:
+    with sqlite.opened(settings.airflow_database, wait_s=_WAIT_SECONDS) as database:
         runs = database.execute(_RUNS, (_stored(since),)).fetchall()
         tasks = database.execute(_TASKS, (_stored(since),)).fetchall()
     return Work(
@@ -140,9 +139,9 @@ def worn_out_between(settings: Settings, first: datetime, last: datetime) -> lis
 
     What failed with tries left has another reason: wrong data, a model that was refused, a person.
     """
-    if not _path(settings).exists():
+    if not settings.airflow_database.exists():
         return []
-    with sqlite.opened(_path(settings), wait_s=_WAIT_SECONDS) as database:
+    with sqlite.opened(settings.airflow_database, wait_s=_WAIT_SECONDS) as database:
         found = database.execute(_WORN_OUT, (_stored(first), _stored(last))).fetchall()
     return [(dag_id, run_id) for dag_id, run_id in found]
 
@@ -154,9 +153,9 @@ def hand_over(settings: Settings, *, at: datetime) -> None:
     checks every 30 s: here it is known to be dead. And the time-out of an interrupted run counts
     from this start on, or a run that was interrupted overnight would fail instead of going on.
     """
-    if not _path(settings).exists():
+    if not settings.airflow_database.exists():
         return
-    with sqlite.opened(_path(settings), wait_s=_WAIT_SECONDS) as database, database:
+    with sqlite.opened(settings.airflow_database, wait_s=_WAIT_SECONDS) as database, database:
         database.execute(
             "update job set state = 'failed', end_date = ?"
             " where job_type = 'SchedulerJob' and state = 'running'",
@@ -165,10 +164,6 @@ def hand_over(settings: Settings, *, at: datetime) -> None:
         database.execute(
             "update dag_run set start_date = ? where state = 'running'", (_stored(at),)
         )
-
-
-def _path(settings: Settings) -> Path:
-    return settings.airflow_home / "airflow.db"
 
 
 def _stored(at: datetime) -> str:

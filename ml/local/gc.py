@@ -60,7 +60,7 @@ def plan(where: Settings, now: float, before: Mapping[str, str] | None = None) -
         before: by use case: partitions before this key may go, too.
     """
     found = [gc_files.component_logs(where, now), gc_files.task_logs(where, now)]
-    if (where.airflow_home / "airflow.db").exists():
+    if where.airflow_database.exists():
         found.append(gc_airflow.history(where, now))
     if where.mlflow_database.exists() and not where.tracking_uri:
         runs = gc_models.runs(where, now, available())
@@ -97,7 +97,7 @@ def nothing_runs(where: Settings, *, wait_seconds: float) -> Iterator[None]:
     Raises:
         TransientError: if a stage still runs after `wait_seconds`.
     """
-    locks = where.home / "locks"
+    locks = where.locks
     names = {*available(), *(path.stem for path in locks.glob("*.lock"))}
     wanted = [locks / f"{name}.lock" for name in sorted(names) if where.home.exists()]
     with _all_of(wanted, deadline=time.monotonic() + wait_seconds):

@@ -50,7 +50,7 @@ def history(where: Settings, now: float) -> Waste:
     """Runs, tasks and log rows that are old; older than whatever is still unfinished."""
     days = where.keep_airflow_days
     before = datetime.fromtimestamp(now - days * DAY_SECONDS, UTC).replace(tzinfo=None)
-    database = where.airflow_home / "airflow.db"
+    database = where.airflow_database
     with sqlite.opened(database) as connection:
         [(unfinished,)] = connection.execute(_UNFINISHED)
         if unfinished:

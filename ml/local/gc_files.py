@@ -40,7 +40,7 @@ def task_logs(where: Settings, now: float) -> Waste:
 
 def quarantine(where: Settings, now: float) -> Waste:
     """Rows that were kept out; a whole delivery that was stopped stays: it is nowhere else."""
-    days, root = where.keep_quarantine_days, where.home / "lake"
+    days, root = where.keep_quarantine_days, where.lake
     old = older(files_below(root / "quarantine"), now - days * DAY_SECONDS)
     return of_files("quarantined rows", f"older than {days} days, not replayed", root, old)
 
@@ -97,7 +97,7 @@ def _has_registry(where: Settings) -> bool:
 
 
 def _partitions(where: Settings, slug: str, area: str, asked: str, needed: str, by: str) -> Waste:
-    before, root, start = min(asked, needed), where.home / "lake", "partition_key="
+    before, root, start = min(asked, needed), where.lake, "partition_key="
     kept = f"; {by} those from {needed} on" if needed < asked else ""
     old = (
         path

@@ -70,7 +70,7 @@ def training_sets(where: Settings, now: float, going: Sequence[Item]) -> Waste:
     Args:
         going: runs that are deleted before.
     """
-    days, root = where.keep_runs_days, where.home / "lake"
+    days, root = where.keep_runs_days, where.lake
     gone = {item.name for item in going}
     with sqlite.opened(where.mlflow_database) as database:
         tags = database.execute("select run_uuid, value from tags where key = 'dataset.sha256'")

@@ -130,7 +130,7 @@ def carry_out(planned: Sequence[Removal], where: Settings) -> None:
             if removal.models:
                 _forget_models(removal.slug, where)
             if removal.has_data:
-                (where.home / "locks" / f"{removal.slug}.lock").unlink(missing_ok=True)
+                where.lock_of(removal.slug).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _nothing_runs(planned: Sequence[Removal], where: Settings) -> Iterator[None]
     with ExitStack() as held:
         if where.home.exists():
             for removal in planned:
-                held.enter_context(exclusive(where.home / "locks" / f"{removal.slug}.lock"))
+                held.enter_context(exclusive(where.lock_of(removal.slug)))
         yield
 
 

@@ -62,7 +62,7 @@ def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
     with storage_errors(home):
         _take_back(old, home)
         home.mkdir(parents=True, exist_ok=True)
-    with exclusive(home / "platform.lock"), nothing_runs(where, wait_seconds=0):
+    with exclusive(where.platform_lock), nothing_runs(where, wait_seconds=0):
         _require_replaceable(where, source, replace=replace)
         with storage_errors(new):
             shutil.rmtree(new, ignore_errors=True)

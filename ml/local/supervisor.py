@@ -262,7 +262,7 @@ def _migrate(
     """Create or upgrade Airflow's database, once for each version of Airflow."""
     marker = settings.airflow_home / "migrated-to"
     version = importlib.metadata.version("apache-airflow")
-    database = settings.airflow_home / "airflow.db"
+    database = settings.airflow_database
     if database.exists() and marker.exists() and marker.read_text() == version:
         return
     progress(f"preparing Airflow's database (version {version})")
@@ -277,7 +277,7 @@ def _locked(settings: Settings, progress: Progress) -> Iterator[None]:
     """One start or stop at a time for each home; the kernel frees the lock with its holder."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        file = (settings.home / "platform.lock").open("w")
+        file = settings.platform_lock.open("w")
     except OSError as error:
         raise cannot_write(settings.home, error) from error
     with file:

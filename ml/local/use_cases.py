@@ -131,7 +131,7 @@ def _require_readable(slug: str, root: Path) -> None:
 
 def _newest(where: Settings, slug: str, *tables: str) -> str:
     """Key of the newest raw partition of the first of these tables, or of any."""
-    raw, start = where.home / "lake" / "raw" / slug, "partition_key="
+    raw, start = where.lake / "raw" / slug, "partition_key="
     folders = [raw / tables[0]] if tables else raw.glob("*")
     keys = {
         path.name.removeprefix(start)

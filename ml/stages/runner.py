@@ -272,7 +272,7 @@ def opened(
     platform = connect(slug, where)
     state.settle(where)
     with (
-        exclusive(where.home / "locks" / f"{slug}.lock", wait_seconds=wait_seconds),
+        exclusive(where.lock_of(slug), wait_seconds=wait_seconds),
         scratch(where.home / "tmp" / slug),
     ):
         yield platform

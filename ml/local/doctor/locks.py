@@ -57,7 +57,7 @@ class _Holder:
 
 def check_locks(settings: Settings) -> Check:
     """Who works on this home; fails where somebody seems to hang."""
-    files = {settings.home / "platform.lock", *(settings.home / "locks").glob("*.lock")}
+    files = {settings.platform_lock, *settings.locks.glob("*.lock")}
     held = sorted(_holders(files), key=lambda holder: (holder.lock.name, holder.process.pid))
     if stuck := [holder for holder in held if holder.hangs]:
         detail = "; ".join(map(str, stuck))
