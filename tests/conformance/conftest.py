@@ -22,8 +22,11 @@ SLUGS = tuple(_ASKED.replace(",", " ").split()) or available()
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What one use case costs is paid once: its checks share a worker."""
+    here = Path(__file__).parent
     for item in items:
-        if "slug" in getattr(getattr(item, "callspec", None), "params", {}):
+        if here in item.path.parents and "slug" in getattr(
+            getattr(item, "callspec", None), "params", {}
+        ):
             slug = item.callspec.params["slug"]  # type: ignore[attr-defined]  # it was looked for
             item.add_marker(pytest.mark.xdist_group(f"conformance-{slug}"))
 
