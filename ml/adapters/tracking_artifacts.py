@@ -7,8 +7,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+
+from ml.core.errors import TransientError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +68,25 @@ def downloaded(client: MlflowClient, run_id: str, path: str) -> Iterator[Path]:
     Raises:
         OSError: if there is none, as far as MLflow says so.
         MlflowException: the same.
+        TransientError: if it is there, and cannot be copied.
     """
+    from mlflow.exceptions import MlflowException
+
     with tempfile.TemporaryDirectory() as folder:
-        yield Path(client.download_artifacts(run_id, path, folder))
+        try:
+            copy = Path(client.download_artifacts(run_id, path, folder))
+        except MlflowException as error:
+            if not _is_listed(client, run_id, path):
+                raise
+            raise TransientError(  # MLflow drops the reason
+                f"cannot copy {path} of run {run_id} to {folder}",
+                expected="space on that disk, and files of runs that this user may read",
+                repair=f"free space below {Path(folder).parent}, then run this again",
+            ) from error
+        yield copy
+
+
+def _is_listed(client: MlflowClient, run_id: str, path: str) -> bool:
+    folder = PurePosixPath(path).parent.as_posix()
+    listed = client.list_artifacts(run_id, None if folder == "." else folder)
+    return any(file.path == path for file in listed)
