@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -32,6 +33,10 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
+
+_PARTITION = "partition_key="
+_LONGEST_PARTITION = timedelta(days=32)  # a month, and what zones differ by
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class AsofDuckDBOfflineStoreConfig(DuckDBOfflineStoreConfig):
@@ -132,7 +137,7 @@ class AsofDuckDBOfflineStore(DuckDBOfflineStore):
         keys = ", ".join(map(_name, join_key_columns))
         time = f"{_name(timestamp_field)}::timestamptz"
         query = (
-            f"select {columns} from {_scan(config, data_source)} where {time} between "
+            f"select {columns} from {_scan(config, data_source, start_date)} where {time} between "
             f"timestamptz {_text(start_date)} and timestamptz {_text(end_date)} "
             f"qualify row_number() over (partition by {keys} order by {order}) = 1"
         )
@@ -321,12 +326,25 @@ def _interval(length: timedelta) -> str:
     return f"interval '{length // timedelta(microseconds=1)} microseconds'"
 
 
-def _scan(config: RepoConfig, source: Any) -> str:
+def _scan(config: RepoConfig, source: Any, since: datetime | None = None) -> str:
+    """The files of a source; with `since` those that may hold rows from then on."""
     path = str(FileSource.get_uri_for_file_path(str(config.repo_path), source.path))
     path = path.removeprefix("file://")
-    if not path.endswith(".parquet"):
-        path = path.rstrip("/") + "/**/*.parquet"
-    return f"read_parquet({_text(path)}, union_by_name = true, hive_partitioning = false)"
+    files = _text(path if path.endswith(".parquet") else path.rstrip("/") + "/**/*.parquet")
+    if since and (recent := _files_since(Path(path), since)):
+        files = f"[{', '.join(map(_text, recent))}]"
+    return f"read_parquet({files}, union_by_name = true, hive_partitioning = false)"
+
+
+def _files_since(folder: Path, since: datetime) -> list[Path]:
+    """Of partitions, each of which holds rows of its own time only; opening a file costs most.
+
+    Keys begin with their first day, and no partition is longer than a month.
+    """
+    first = str((max(since, _EPOCH + _LONGEST_PARTITION) - _LONGEST_PARTITION).date())
+    files = sorted(folder.glob(f"{_PARTITION}*/*.parquet"))
+    keys = (file.parent.name.removeprefix(_PARTITION) for file in files)
+    return [file for file, key in zip(files, keys, strict=True) if key >= first[: len(key)]]
 
 
 def _name(name: str) -> str:

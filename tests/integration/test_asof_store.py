@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from asof_stores import Stores, hours, questions, story
+from asof_stores import T0, Stores, hours, questions, story
+
+from ml.adapters import asof_store
 
 pytestmark = pytest.mark.xdist_group("toy")
 
@@ -189,3 +191,32 @@ def test_files_without_a_row_answer_nothing(tmp_path: Path) -> None:
         ours = found.ask(found.ours, events, known_then=known_then)
         assert ours.isna().all(axis=None)
         pd.testing.assert_frame_equal(ours, found.ask(found.stock, events, known_then=known_then))
+
+
+def _partition_files(folder: Path, keys: tuple[str, ...]) -> None:
+    for key in keys:
+        (folder / f"partition_key={key}").mkdir(parents=True)
+        (folder / f"partition_key={key}" / "data.parquet").touch()
+
+
+@pytest.mark.parametrize(
+    ("keys", "kept"),
+    [
+        (("2013-09-29", "2013-10-01", "2013-10-02", "2013-11-03"), 3),
+        (("2013-09-30T23", "2013-10-02T00", "2014-01-01T00"), 2),
+        (("2013-08", "2013-09", "2013-10", "2013-11", "2013-12"), 3),
+    ],
+    ids=["days and weeks", "hours", "months"],
+)
+def test_only_files_that_may_hold_newer_rows_are_opened(
+    tmp_path: Path, keys: tuple[str, ...], kept: int
+) -> None:
+    _partition_files(tmp_path, keys)
+    found = asof_store._files_since(tmp_path, T0 - timedelta(days=1))
+    assert [file.parent.name.removeprefix("partition_key=") for file in found] == [*keys[-kept:]]
+
+
+def test_without_a_limit_all_files_are_opened(tmp_path: Path) -> None:
+    _partition_files(tmp_path, ("1970-01-01", "2013-01-01"))
+    assert len(asof_store._files_since(tmp_path, datetime(1970, 1, 1, tzinfo=UTC))) == 2
+    assert asof_store._files_since(tmp_path / "none", T0) == []
