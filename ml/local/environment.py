@@ -63,7 +63,7 @@ def airflow_environment(settings: Settings, secrets: Secrets, ports: Ports) -> d
 
 
 # Measured: an idle sleep of 0.2 s instead of 1 s takes a task from 1.26 s to 0.33 s, for 7 % of a
-# core while nothing happens; 0.4 s halves that and makes the demo 8 % slower. The default timeout of
+# core while nothing happens; 0.4 s halves that and makes the demo slower. The default timeout of
 # a task's calls equals SQLite's default wait for a lock, so one slow write killed the task.
 _TIMING = {
     "SCHEDULER": {
