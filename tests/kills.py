@@ -59,11 +59,15 @@ def short_spec() -> UseCase:
     return spec.model_copy(update=changes)
 
 
-def write_source(path: Path, *, corrected: bool = False) -> None:
+_BAD_ROWS = ([100, 675, 1000], [100, 1000], [1000])
+
+
+def write_source(path: Path, delivery: int = 0) -> None:
     """The weather of these days, foggier than it was; a few rows and a cell are bad.
 
     Args:
-        corrected: one of the bad rows is mended and some others have changed, all of the 10th.
+        delivery: with 1, one of the bad rows is mended and some others have changed, all of the
+            10th; with 2, the bad row of the 2nd is mended, too.
     """
     source = _package() / "data" / "weather.csv"
     rows = pl.read_csv(source, null_values=["NA"], infer_schema_length=None)
@@ -71,12 +75,11 @@ def write_source(path: Path, *, corrected: bool = False) -> None:
     rows = rows.with_row_index("n")
     is_foggy = (pl.col("humid") > 50) | (pl.col("n") % 7 == 0)  # on each day in some hours
     rows = rows.with_columns(visib=pl.when(is_foggy).then(1.0).otherwise("visib"))
-    bad = [100, 1000] if corrected else [100, 675, 1000]
     rows = rows.with_columns(
-        humid=pl.when(pl.col("n").is_in(bad)).then(140.0).otherwise("humid"),
+        humid=pl.when(pl.col("n").is_in(_BAD_ROWS[delivery])).then(140.0).otherwise("humid"),
         wind_speed=pl.when(pl.col("n") == 200).then(1048.0).otherwise("wind_speed"),
     )
-    if corrected:
+    if delivery:
         changed = pl.col("n").is_between(230, 236)
         rows = rows.with_columns(visib=pl.when(changed).then(2.0).otherwise("visib"))
     rows.drop("n").write_csv(path, null_value="NA")
@@ -225,26 +228,25 @@ class Step:
 
     name: str
     argv: tuple[str, ...]
-    corrected: bool = False  # whether the source has been, by then
+    delivery: int = 0  # what the source is by then
 
     @property
     def stage(self) -> str:
         return self.argv[0]
 
 
-def _step(name: str, *argv: str, corrected: bool = True) -> Step:
-    stage, *rest = argv
-    return Step(name, (stage, SLUG, *rest), corrected)
+def _step(name: str, stage: str, *rest: str, delivery: int = 1) -> Step:
+    return Step(name, (*stage.split(), SLUG, *rest), delivery)
 
 
-_LATER = "2013-01-20T00:00:00+00:00"
+_LATER, _MENDED = "2013-01-20T00:00:00+00:00", "2013-01-21T00:00:00+00:00"
 STORY = (
-    _step("ingest", "ingest", FIRST, "2013-01-18", corrected=False),
-    _step("transform", "transform", FIRST, "2013-01-18", corrected=False),
-    _step("materialize", "materialize", "2013-01-18", corrected=False),
-    _step("train", "train", "--as-of", "2013-01-17", corrected=False),
-    _step("validate", "validate", "1", corrected=False),
-    _step("promote", "promote", "1", corrected=False),
+    _step("ingest", "ingest", FIRST, "2013-01-18", delivery=0),
+    _step("transform", "transform", FIRST, "2013-01-18", delivery=0),
+    _step("materialize", "materialize", "2013-01-18", delivery=0),
+    _step("train", "train", "--as-of", "2013-01-17", delivery=0),
+    _step("validate", "validate", "1", delivery=0),
+    _step("promote", "promote", "1", delivery=0),
     _step("ingest a correction", "ingest", "2013-01-09", LAST, "--revision", _LATER),
     _step("transform what is stale", "transform", "--stale"),
     _step("materialize a correction", "materialize", LAST),
@@ -254,6 +256,7 @@ STORY = (
     _step("promote to champion", "promote", "2", "--champion"),
     _step("roll back", "rollback", "--reason", "worse"),
     _step("score", "score", "2013-01-17", LAST),
+    _step("replay", "quarantine replay", "weather", "--revision", _MENDED, delivery=2),
 )
 
 
@@ -312,7 +315,7 @@ class Story:
 
     def deliver(self, step: Step) -> None:
         """Make the source what it is by then."""
-        write_source(self.driver.source, corrected=step.corrected)
+        write_source(self.driver.source, step.delivery)
 
     def _seen(self, home: Path | None = None) -> Snapshot:
         return snapshot(home or self.driver.home, SLUG, self.driver.temporary)
