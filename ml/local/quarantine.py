@@ -60,8 +60,10 @@ def show_rows(slug: str, table: str, key: str, output: Path | None) -> None:
         out.print(f"wrote {rows:,} rows to {output}; mend them there, then:")
         which = " ".join(filter(None, (slug, table, key)))
         out.print(f"flightline quarantine replay {which} --rows {output}", markup=False)
+        out.print("  with --revision TIME (ISO 8601) if they became known later than the others")
         return
     found = quarantine.rows(platform, table, key or None)
+    found = found.sort("outcome", maintain_order=True)  # what broke a rule before what waits
     for row in found.head(_SHOWN_ROWS).iter_rows(named=True):
         reasons = ", ".join(row.pop("reasons"))
         out.print(f"[bold]{row.pop('outcome')}[/]  {reasons}")

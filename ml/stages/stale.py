@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Self
@@ -99,6 +99,15 @@ def stale_partitions(platform: Platform) -> tuple[Stale, ...]:
         if reason:
             found.append(Stale(spec.partition(key), reason))
     return tuple(found)
+
+
+def stale_warnings(platform: Platform, keys: Collection[str]) -> tuple[str, ...]:
+    """What a stage says that reads these partitions, if some of them are stale."""
+    stale = [one.partition.key for one in stale_partitions(platform) if one.partition.key in keys]
+    if not stale:
+        return ()
+    repair = f"flightline transform {platform.spec.slug} --stale"
+    return (f"{len(stale)} of its partitions are stale, {stale[0]} to {stale[-1]}: {repair}",)
 
 
 def _difference(before: Stamp | None, now: Stamp) -> str:

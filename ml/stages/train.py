@@ -17,6 +17,7 @@ from ml.core.digests import frame_digest, json_digest
 from ml.core.errors import ConfigError
 from ml.core.ports import Platform
 from ml.stages.examples import model_columns
+from ml.stages.stale import stale_warnings
 from ml.stages.training.changes import changed_plan
 from ml.stages.training.contest import compete
 from ml.stages.training.material import Material
@@ -45,6 +46,7 @@ class TrainResult:
         trials: how many points the search tried.
         dataset_digest: SHA-256 of the training set's content.
         model_digest: SHA-256 of the model file.
+        warnings: what is stale in the training set.
     """
 
     version: int
@@ -58,6 +60,7 @@ class TrainResult:
     dataset_digest: str
     model_digest: str
     url: str
+    warnings: tuple[str, ...] = ()
 
 
 def run(
@@ -113,6 +116,7 @@ def run(
         dataset_digest=digest,
         model_digest=tags["model.sha256"],
         url=platform.tracking.url(run_id),
+        warnings=stale_warnings(platform, {p.key for p in (*windows.fit, *windows.select)}),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from ml.core.problems import ProblemType
 from ml.core.spec import Label, UseCase
 from ml.core.windows import Windows
 from ml.stages.examples import model_columns, read_examples, with_label
-from ml.stages.stale import Stale, stale_partitions
+from ml.stages.stale import stale_warnings
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,6 @@ def run(platform: Platform, *, as_of: datetime, output: Path) -> FeaturesResult:
     _require_writable(output)
     windows = platform.spec.windows(as_of)
     keys = {partition.key for partition in (*windows.fit, *windows.select)}
-    stale = [one for one in stale_partitions(platform) if one.partition.key in keys]
     found = read_training_set(platform, windows)
     with replacing(output) as temporary:
         found.to_parquet(temporary, index=False)
@@ -57,15 +55,7 @@ def run(platform: Platform, *, as_of: datetime, output: Path) -> FeaturesResult:
         rows={str(name): len(rows) for name, rows in found.groupby("window")},
         columns=tuple(model_columns(platform)),
         digest=frame_digest(found),
-        warnings=(_warning(platform.spec.slug, stale),) if stale else (),
-    )
-
-
-def _warning(slug: str, stale: Sequence[Stale]) -> str:
-    keys = [one.partition.key for one in stale]
-    return (
-        f"{len(keys)} of its partitions are stale, {keys[0]} to {keys[-1]}: "
-        f"flightline transform {slug} --stale"
+        warnings=stale_warnings(platform, keys),
     )
 
 

@@ -22,6 +22,7 @@ from ml.core.statistics import Estimate
 from ml.stages import notes, plots
 from ml.stages.evidence import Gathered, gather
 from ml.stages.examples import group_values, naive_values
+from ml.stages.stale import stale_warnings
 
 _DECISION, _STATUS = "release.decision", "release.status"
 _EVIDENCE = "release.evidence_sha256"
@@ -36,6 +37,7 @@ class ValidateResult:
     Attributes:
         champion: version that it was compared with; None for the first model ever.
         evidence_sha256: digest of everything that the verdicts rest on.
+        warnings: what is stale in the holdout.
     """
 
     version: int
@@ -44,6 +46,7 @@ class ValidateResult:
     champion: int | None
     rows: int
     evidence_sha256: str
+    warnings: tuple[str, ...] = ()
 
 
 def run(platform: Platform, *, version: int) -> ValidateResult:
@@ -75,7 +78,9 @@ def run(platform: Platform, *, version: int) -> ValidateResult:
     if decision is Decision.INVALID:
         raise _not_judged(version, gates, content["gates"])
     rows, digest = found.evidence.rows, content["sha256"]
-    return ValidateResult(version, decision, gates, champion, rows, digest)
+    keys = {one.key for one in platform.spec.partitions(found.first, found.last)}
+    warnings = stale_warnings(platform, keys)
+    return ValidateResult(version, decision, gates, champion, rows, digest, warnings)
 
 
 def _require_trained_here(candidate: ModelVersion) -> None:

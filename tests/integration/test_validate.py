@@ -38,7 +38,7 @@ def evidence_of(chain: Any, version: int) -> dict[str, Any]:
 
 def test_control_the_unfaulted_candidates_pass_every_gate(chain: Any) -> None:
     for version, result in enumerate(chain.verdicts, 1):
-        assert result.decision is Decision.ACCEPTED
+        assert result.decision is Decision.ACCEPTED and result.warnings == ()
         assert not tripped(evidence_of(chain, version))
     first, second = (set(stored_verdicts(evidence_of(chain, version))) for version in (1, 2))
     assert second - first == {"better", "latency"}, "what takes a champion to compare with"
@@ -50,6 +50,16 @@ def test_validating_again_gives_the_same_evidence(broken: Broken, chain: Any) ->
     assert validate.run(platform, version=2) == chain.verdicts[1]
     assert stored_evidence(platform, 2) == evidence_of(chain, 2)
     assert {name: platform.registry.version(2).tags[name] for name in released(platform)} == before
+
+
+def test_a_holdout_that_is_stale_is_told(broken: Broken, chain: Any) -> None:
+    """A day of it was delivered anew, and its features and labels are those of before."""
+    platform = broken()
+    key = evidence_of(chain, 2)["holdout"]["last"]
+    rows = platform.lake.read("raw", "flights", [key]).drop_columns(["partition_key"])
+    platform.lake.write("raw", "flights", key, rows.slice(1))
+    (warning,) = validate.run(platform, version=2).warnings
+    assert warning.startswith(f"1 of its partitions are stale, {key} to {key}: flightline trans")
 
 
 def released(platform: Platform) -> list[str]:
