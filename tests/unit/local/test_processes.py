@@ -10,6 +10,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ml.local import processes
@@ -192,5 +193,6 @@ def test_what_goes_down_all_at_once_leaves_no_note(home):
         process.suspend()
     for process in everything:
         process.kill()
+    psutil.wait_procs(everything, timeout=20)  # a kill is on its way before it has happened
     assert processes.supervised(home) == []
     assert journal(home) == []
