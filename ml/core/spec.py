@@ -298,6 +298,8 @@ class UseCase(Frozen):
     def _consistent(self) -> Self:
         check_slug(self.slug)
         self.calendar.between(self.coverage.first, self.coverage.last)
+        if all(table.is_snapshot for table in self.tables):
+            raise ValueError("tables are snapshots only; expected one whose rows have partitions")
         self._require_fitting_parts()
         require_fitting(self.gates, self.scope)
         if self.gates.segments and not self.segments:

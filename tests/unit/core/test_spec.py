@@ -356,3 +356,10 @@ def test_each_column_that_is_looked_at_is_looked_at_once() -> None:
 
 def test_names_are_those_of_the_slug() -> None:
     assert small_spec().names.dag("daily") == "toy_daily"
+
+
+@pytest.mark.parametrize("tables", [(), (Table(name="places", is_snapshot=True),)])
+def test_a_use_case_needs_a_table_with_partitions(tables: tuple[Table, ...]) -> None:
+    """Or nothing could be late, stale or missing."""
+    with pytest.raises(ValidationError, match="snapshots only"):
+        small_spec(tables=tables)
