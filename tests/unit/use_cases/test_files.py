@@ -36,7 +36,13 @@ def spec_of(table: Table, cadence: Cadence = Cadence.DAY, zone: str = "UTC") -> 
     first, last = FIRST[cadence]
     coverage = Coverage(first=first, last=last)
     holdout = {"holdout_partitions": 168} if cadence is Cadence.HOUR else {}
-    return small_spec(tables=(table, Table(name="others")), cadence=cadence, zone=zone, coverage=coverage, **holdout)
+    return small_spec(
+        tables=(table, Table(name="others")),
+        cadence=cadence,
+        zone=zone,
+        coverage=coverage,
+        **holdout,
+    )
 
 
 def read(
