@@ -6,6 +6,7 @@ quarantine that is empty now goes last. A run that was killed in between is mend
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ import polars as pl
 from ml.core.errors import DataError
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
+from ml.stages.intake import mended
 from ml.stages.intake.compare import FLAGS
 from ml.stages.intake.deliveries import HISTORY, Breach, Delivery, read
 from ml.stages.intake.examine import Examined, examine
@@ -24,6 +26,7 @@ from ml.stages.intake.revisions import Terms, Version, versions
 from ml.stages.many import for_each
 
 _LISTED = 3
+_AGAIN = "{}: the source gave again what was mended by hand; the mended rows stay"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def run(
 ) -> IngestResult:
     """Ingest these partitions of all tables; running it again changes nothing.
 
+    What was accepted once, or mended by hand, stays so as long as the source gives the same.
+
     Args:
         revision: when this delivery became known, if it corrects an earlier one; rows that are
             new or changed get it. A first delivery is known as it happened, whatever this says.
@@ -77,15 +82,27 @@ def run(
         TransientError: if the source or the lake is away.
     """
     terms = Terms(revision, accept_anomalies, replace)
-    return take(platform, [read(platform, t, partitions) for t in platform.spec.tables], terms)
+    deliveries = [read(platform, table, partitions) for table in platform.spec.tables]
+    if terms.replace:
+        return take(platform, deliveries, terms)
+    found = [mended.remembered(platform, delivery) for delivery in deliveries]
+    result = take(platform, [delivery for delivery, _ in found], terms)
+    again = [_AGAIN.format(name) for _, names in found for name in names]
+    return dataclasses.replace(result, warnings=(*result.warnings, *again))
 
 
-def take(platform: Platform, deliveries: Sequence[Delivery], terms: Terms) -> IngestResult:
-    """Take deliveries into the lake; see `run`."""
+def take(
+    platform: Platform, deliveries: Sequence[Delivery], terms: Terms, command: str = ""
+) -> IngestResult:
+    """Take deliveries into the lake; see `run`.
+
+    Args:
+        command: what is to be run again after a repair; default: `flightline ingest`.
+    """
     receipts = {d.table.name: _receipts(platform, d) for d in deliveries}
     examined = [examine(platform, d, receipts[d.table.name], terms) for d in deliveries]
     if any(one.stops for one in examined):
-        raise _stop(platform, examined)
+        raise _stop(platform, examined, command)
     # Everything was read and judged before the first raw partition is replaced.
     planned = [
         (one, versions(platform, one.delivery, one.good, one.key_columns, table, terms))
@@ -104,14 +121,17 @@ def _receipts(platform: Platform, delivery: Delivery) -> Receipts:
     return receipts
 
 
-def _stop(platform: Platform, examined: Sequence[Examined]) -> DataError:
-    """Keep what was stopped beside the quarantine of what is in the lake; the error says why."""
+def _stop(platform: Platform, examined: Sequence[Examined], command: str) -> DataError:
+    """Keep what was stopped beside the quarantine of what is in the lake; the error says why.
+
+    Of rows mended by hand, what the source gave is there, and stays.
+    """
     stops: list[Breach] = []
     for one in examined:
         for key, found in one.stops.items():
             stops += found
             rows = one.refused(key)
-            if len(rows):
+            if len(rows) and key not in one.delivery.mended:
                 rules = ", ".join(stop.rule for stop in found)
                 platform.lake.write(
                     STOPPED,
@@ -121,15 +141,16 @@ def _stop(platform: Platform, examined: Sequence[Examined]) -> DataError:
                     {STOPPED_BY: rules},
                 )
     keys = sorted({key for one in examined for key in one.delivery.partition_keys})
-    return _error(platform.spec.slug, stops, keys)
+    stretch = " ".join(dict.fromkeys([*keys[:1], *keys[-1:]])) or "FIRST"
+    slug = platform.spec.slug
+    return _error(slug, stops, command or f"flightline ingest {slug} {stretch}")
 
 
-def _error(slug: str, stops: Sequence[Breach], keys: Sequence[str]) -> DataError:
+def _error(slug: str, stops: Sequence[Breach], command: str) -> DataError:
     told = {stop.seen: stop.expected for stop in stops}  # one for a table is not one for each key
     more = f"; and {len(told) - _LISTED} more" if len(told) > _LISTED else ""
-    stretch = " ".join(dict.fromkeys([*keys[:1], *keys[-1:]])) or "FIRST"
-    repair = f"look: flightline quarantine list {slug}; after a fix of the source or the contract: "
-    repair += f"flightline ingest {slug} {stretch}"
+    what = "the rows" if "--rows" in command else "the source or the contract"
+    repair = f"look: flightline quarantine list {slug}; after a fix of {what}: {command}"
     if any(stop.is_anomaly for stop in stops):
         repair += "; if it is right as it is, add --accept-anomalies"
     return DataError(
@@ -151,6 +172,7 @@ def _write(
     def write(item: tuple[str | None, Version]) -> None:
         key, version = item
         aside = quarantined[key]
+        mended.remember(platform, one.delivery, key, version.revision)
         if len(aside):
             lake.write("quarantine", table, key, aside.to_arrow())
         lake.write("raw", table, key, version.rows.to_arrow(), version.revision.to_metadata())

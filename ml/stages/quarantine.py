@@ -129,7 +129,8 @@ def replay(
     if rows is not None:
         _require_one(platform, chosen, rows)
     deliveries = _deliveries(platform, chosen, rows)
-    result = ingest.take(platform, deliveries, Terms(revision, accept_anomalies))
+    command = _command(platform, chosen, rows, revision) if rows else ""
+    result = ingest.take(platform, deliveries, Terms(revision, accept_anomalies), command)
     return ReplayResult(
         replayed=tuple(partition_name(table.name, key) for table, key in chosen),
         remaining=tuple(
@@ -200,6 +201,18 @@ def _require_one(
         )
 
 
+def _command(
+    platform: Platform,
+    chosen: Sequence[tuple[Table, str | None]],
+    path: Path,
+    revision: datetime | None,
+) -> str:
+    ((table, key),) = chosen
+    words = ["flightline quarantine replay", platform.spec.slug, table.name, key or ""]
+    words += ["--rows", str(path), f"--revision {revision.isoformat()}" if revision else ""]
+    return " ".join(filter(None, words))
+
+
 def _nothing_of(platform: Platform, which: str) -> ConfigError:
     return ConfigError(
         f"nothing of {which} is in the quarantine",
@@ -222,8 +235,8 @@ def _deliveries(
         if table.name in wanted:
             partitions = tuple(spec.partition(key) for key in sorted(wanted[table.name]))
             if path is not None and table == chosen[0][0]:
-                rows = mended.delivery(platform, table, chosen[0][1], path)
-                deliveries.append(Delivery(table, partitions, rows))
+                deliveries.append(mended.delivery(platform, table, chosen[0][1], path))
             else:
-                deliveries.append(read(platform, table, partitions))
+                delivery, _ = mended.remembered(platform, read(platform, table, partitions))
+                deliveries.append(delivery)
     return deliveries

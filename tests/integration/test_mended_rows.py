@@ -18,7 +18,7 @@ from ml.core.ports import Platform
 from ml.stages import quarantine
 
 pytestmark = pytest.mark.xdist_group("source")
-WHEN = datetime(2013, 2, 1, tzinfo=UTC)
+WHEN, LATER = datetime(2013, 2, 1, tzinfo=UTC), datetime(2013, 2, 2, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -96,8 +96,92 @@ def test_a_replay_of_mended_rows_that_dies_at_any_write_is_mended_by_the_next(
 
     replay(homes["other"], "other")
     deaths = lives(lambda lake: replay(dataclasses.replace(empty, lake=lake), "home"), empty.lake)
-    assert deaths == 3, "raw, receipt, and the quarantine goes"
+    assert deaths == 4, "what was given, raw, receipt, and the quarantine goes"
     assert files(tmp_path / "home") == files(tmp_path / "other")
+
+
+@pytest.mark.parametrize("count", [2, 30], ids=["bad rows", "a stopped delivery"])
+def test_what_was_mended_stays_until_the_source_gives_something_else(
+    deliver: Source, empty: Platform, tmp_path: Path, count: int
+) -> None:
+    """As when the task is cleared: its ingest is dated, so bad rows would be withdrawn again."""
+    fault = both(*(at(row, distance=0) for row in range(count)))
+    try:
+        deliver(fault)
+    except DataError:
+        assert count == 30
+    path = tmp_path / "rows.parquet"
+    quarantine.save(empty, "flights", DAY, path)
+    mend(path, lambda rows: rows.with_columns(distance=pl.col("distance").replace(0, 100)))
+    quarantine.replay(empty, table="flights", rows=path, revision=WHEN)
+    whole = files(tmp_path / "home")
+    assert len(raw(empty)) == 720 and listed(empty) == []
+
+    found = deliver(fault, revision=LATER)
+    assert found.warnings[-1].startswith(f"flights {DAY}: the source gave again what was mended")
+    deliver(fault, DAY, "2013-01-06", revision=LATER)
+    kept = {name: digest for name, digest in files(tmp_path / "home").items() if name in whole}
+    assert kept == whole
+
+    other = both(fault, at(50, distance=200))
+    if count == 2:
+        assert deliver(other, revision=LATER).quarantined["flights"] == 2
+    else:
+        with pytest.raises(DataError, match="30 of 720 rows"):
+            deliver(other, revision=LATER)
+
+
+def test_mended_rows_go_with_a_replacement(
+    deliver: Source, empty: Platform, tmp_path: Path
+) -> None:
+    deliver(at(0, distance=0))
+    path = tmp_path / "rows.parquet"
+    quarantine.save(empty, "flights", DAY, path)
+    quarantine.replay(empty, rows=mend(path, at(0, distance=100)), table="flights", revision=WHEN)
+    assert deliver(at(0, distance=0), replace=True).quarantined["flights"] == 1
+    assert "flights" in deliver(at(0, distance=0)).quarantined, "and do not come back"
+
+
+def test_rows_mended_in_two_steps_are_remembered(
+    deliver: Source, empty: Platform, tmp_path: Path
+) -> None:
+    fault = both(at(0, distance=0), at(1, distance=0), at(2, distance=0))
+    deliver(fault)
+    path = tmp_path / "rows.csv"
+    for expected in (2, 1):
+        quarantine.save(empty, "flights", DAY, path)
+        mend(path, both(lambda rows: rows[:1], at(0, distance="100")))
+        quarantine.replay(empty, table="flights", rows=path, revision=WHEN)
+        whole = files(tmp_path / "home")
+        deliver(fault, revision=LATER)
+        assert files(tmp_path / "home") == whole
+        (line,) = listed(empty)
+        assert line.startswith(f"flights {DAY}: {expected} rejected")
+
+
+@pytest.mark.parametrize("count", [3, 30], ids=["bad rows", "a stopped delivery"])
+def test_a_refused_file_changes_nothing_and_can_be_corrected(
+    deliver: Source, empty: Platform, tmp_path: Path, count: int
+) -> None:
+    try:
+        deliver(both(*(at(row, distance=0) for row in range(count))))
+    except DataError:
+        assert count == 30
+    before, path = files(tmp_path / "home"), tmp_path / "rows.csv"
+    quarantine.save(empty, "flights", DAY, path)
+    mend(path, lambda rows: rows.with_columns(distance=pl.lit("100")))
+    good = path.read_bytes()
+    more = [mend(path, at(0, flight=str(-number))).read_bytes() for number in range(1, 31)]
+    path.write_bytes(b"\n".join([good.strip(), *(one.splitlines()[1] for one in more)]))
+    with pytest.raises(DataError, match="rows of flights 2013-01-05 are bad: flight") as refused:
+        quarantine.replay(empty, table="flights", rows=path, revision=WHEN)
+    command = f"quarantine replay flight_delay flights {DAY} --rows {path} --revision {WHEN:%Y}"
+    assert f"after a fix of the rows: flightline {command}" in refused.value.repair
+    assert files(tmp_path / "home") == before
+
+    path.write_bytes(good)
+    quarantine.replay(empty, table="flights", rows=path, revision=WHEN)
+    assert len(raw(empty)) == 720 and listed(empty) == []
 
 
 def test_a_nulled_value_can_be_mended(deliver: Source, empty: Platform, tmp_path: Path) -> None:
@@ -119,12 +203,10 @@ def test_rows_of_a_snapshot_can_be_mended(deliver: Source, empty: Platform, tmp_
     mend(path, lambda rows: rows.with_columns(seats=pl.lit("150")))
     found = quarantine.replay(empty, table="planes", rows=path)
     assert found.ingested.rows == {"planes": 3322} and quarantine.listing(empty) == ()
-    assert "partition_key" not in quarantine_columns(deliver, empty)
-
-
-def quarantine_columns(deliver: Source, empty: Platform) -> list[str]:
-    deliver()
-    return quarantine.rows(empty, "planes", None).columns
+    deliver(None, "2013-01-06")
+    assert quarantine.listing(empty) == (), "the next day delivers all planes again"
+    deliver(replace=True)
+    assert "partition_key" not in quarantine.rows(empty, "planes", None).columns
 
 
 # What may be wrong with a replay.

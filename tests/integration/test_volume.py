@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
-from faults import Change, Source, bad, files, raw
+from faults import Change, Source, bad, both, files, raw
 
 from ml.core.errors import DataError
 from ml.core.ports import Platform
@@ -18,6 +19,7 @@ from ml.stages.intake.revisions import Terms
 
 pytestmark = pytest.mark.xdist_group("source")
 FIRST, LAST, NEXT = "2013-01-02", "2013-01-08", "2013-01-09"
+LATER = datetime(2013, 2, 2, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -75,6 +77,10 @@ def test_an_unusual_day_of_flights_is_stopped_unless_it_is_accepted(
     found = deliver(change, NEXT, accept_anomalies=True)
     assert re.search(told, found.warnings[0]) and NEXT in empty.lake.keys("raw", "flights")
     assert empty.lake.keys("stopped", "flights") == ()
+    found = deliver(change, NEXT)
+    assert re.search(told, found.warnings[0]), "what was accepted needs no second word"
+    with pytest.raises(DataError, match="flights 2013-01-09"):
+        deliver(both(change, lambda rows: rows[1:]), NEXT, revision=LATER)
 
 
 def test_an_unusual_day_of_weather_is_told(deliver: Source, empty: Platform) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from zipfile import BadZipFile
@@ -35,11 +35,16 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class Delivery:
-    """Rows of one table for some partitions; a snapshot has none, and its key is None."""
+    """Rows of one table for some partitions; a snapshot has none, and its key is None.
+
+    Attributes:
+        mended: what the source gave, by key, where `rows` are what people made of it.
+    """
 
     table: Table
     partitions: tuple[Partition, ...]
     rows: pl.DataFrame
+    mended: Mapping[str | None, pl.DataFrame] = field(default_factory=dict)
 
     @property
     def keys(self) -> tuple[str | None, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from ml.core.ports import Platform
+from ml.stages.intake.compare import FLAGS, content_digest
 from ml.stages.intake.deliveries import Breach, Delivery, Extent, anomalies, extent, split
 from ml.stages.intake.judge import KEY, REJECTED, ROW, STOPPED, conform, contracts, judge
 from ml.stages.intake.receipts import Receipts
@@ -76,7 +77,12 @@ def examine(platform: Platform, delivery: Delivery, receipts: Receipts, terms: T
         *anomalies(delivery, extents, receipts.extents()),
         *_quarantine_shares(platform, found, extents),
     ]
-    stops, warnings = _sorted_out(breaches, terms)
+    parts = split(good, delivery.keys)
+
+    def is_known(key: str | None) -> bool:
+        return receipts.content(key) == content_digest(parts[key].drop(FLAGS))
+
+    stops, warnings = _sorted_out(breaches, terms, is_known)
     return replace(found, extents=extents, stops=stops, warnings=warnings)
 
 
@@ -125,13 +131,18 @@ def _quarantine_shares(
 
 
 def _sorted_out(
-    breaches: Iterable[tuple[str | None, Breach]], terms: Terms
+    breaches: Iterable[tuple[str | None, Breach]],
+    terms: Terms,
+    is_known: Callable[[str | None], bool],
 ) -> tuple[dict[str | None, list[Breach]], tuple[str, ...]]:
-    """What stops a partition, by key, and what is only told."""
+    """What stops a partition, by key, and what is only told.
+
+    What is only unusual stops nothing if it was taken before: people have accepted it.
+    """
     stops: dict[str | None, list[Breach]] = {}
     warnings = []
     for key, breach in breaches:
-        accepted = terms.accept_anomalies and breach.is_anomaly
+        accepted = breach.is_anomaly and (terms.accept_anomalies or is_known(key))
         if breach.blocks and not accepted:
             stops.setdefault(key, []).append(breach)
         else:
