@@ -16,7 +16,7 @@ import pyarrow as pa
 from ml.core.digests import frame_digest, json_digest
 from ml.core.errors import ConfigError
 from ml.core.ports import Platform
-from ml.stages.examples import model_columns
+from ml.stages.examples import model_columns, require_transformed
 from ml.stages.stale import stale_warnings
 from ml.stages.training.changes import changed_plan
 from ml.stages.training.contest import compete
@@ -73,7 +73,7 @@ def run(
 ) -> TrainResult:
     """Train competitors from what was known at `as_of`, record the best, and register it.
 
-    The holdout is not read here: `validate` reads it, once.
+    The holdout is not read here: `validate` reads it, once; but a candidate must have one.
     The same data, code and spec find the finished run again.
 
     Args:
@@ -84,7 +84,8 @@ def run(
     Raises:
         ConfigError: if there is not enough closed data before `as_of`, or LightGBM does not know a
             parameter, or refuses it.
-        DataError: if a window does not hold the classes, or the values, to learn and choose from.
+        DataError: if a partition was not transformed, or a window does not hold the classes, or
+            the values, to learn and choose from.
         TransientError: if the tracking store is away; nothing is registered then.
     """
     began = time.perf_counter()
@@ -92,6 +93,8 @@ def run(
     spec = platform.spec
     check_plan(spec.problem, spec.model, classes=len(spec.label.classes))
     windows = spec.windows(as_of)
+    if not is_trial:
+        require_transformed(platform, windows.holdout)
     platform.tracking.ping()
     examples = read_training_set(platform, windows)
     digest = frame_digest(examples)

@@ -336,7 +336,19 @@ def test_mlflow_away_in_the_middle_of_a_run_registers_nothing(
 
 def test_a_partition_that_was_not_transformed_is_named(chain: Any, spec: UseCase) -> None:
     with pytest.raises(DataError, match=r"not transformed yet: 2013-03-22 and 3 more"):
-        train.run(chain.platform, as_of=spec.as_of("2013-04-10"))
+        train.run(chain.platform, as_of=spec.as_of("2013-04-10"), is_trial=True)
+
+
+def test_a_candidate_whose_holdout_is_not_there_is_not_trained(
+    broken: Broken, spec: UseCase
+) -> None:
+    platform = broken()
+    as_of = spec.as_of("2013-03-24")
+    with pytest.raises(DataError, match=r"(?m)not transformed yet: 2013-03-22$") as refused:
+        train.run(platform, as_of=as_of)
+    assert "flightline ingest flight_delay 2013-03-22 &&" in refused.value.repair
+    assert len(platform.registry.versions()) == 2
+    assert train.run(platform, as_of=as_of, is_trial=True, settings=("max_rounds=30",)).is_new
 
 
 def test_training_without_a_time_and_without_data_is_an_error_to_read(empty: Platform) -> None:
