@@ -62,9 +62,9 @@ def airflow_environment(settings: Settings, secrets: Secrets, ports: Ports) -> d
     return {"AIRFLOW_HOME": str(settings.airflow_home), **options}
 
 
-# Measured: an idle sleep of 0.2 s instead of 1 s takes a task from 1.26 s to 0.33 s, for 7 % of a
-# core while nothing happens; 0.4 s halves that and makes the demo slower. The default timeout of
-# a task's calls equals SQLite's default wait for a lock, so one slow write killed the task.
+# Measured: an idle sleep of 0.2 s instead of 1 s takes a task from 1.26 s to 0.33 s; the executor
+# makes it longer while nothing happens. The default timeout of a task's calls equals SQLite's
+# default wait for a lock, so one slow write killed the task.
 _TIMING = {
     "SCHEDULER": {
         "SCHEDULER_IDLE_SLEEP_TIME": "0.2",
@@ -98,7 +98,7 @@ def _core(settings: Settings, secrets: Secrets) -> dict[str, str]:
     return {
         "DAGS_FOLDER": str(settings.dags),
         "LOAD_EXAMPLES": "False",
-        "EXECUTOR": "LocalExecutor",
+        "EXECUTOR": "flightline_executor.LocalExecutor",
         "PARALLELISM": "2",
         "DAGS_ARE_PAUSED_AT_CREATION": "True",  # a cron Dag would run at once when first seen
         "DEFAULT_TIMEZONE": "utc",

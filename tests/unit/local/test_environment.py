@@ -59,3 +59,30 @@ def test_only_the_scheduler_pays_for_heavy_imports(command):
         "assert not set(a.PRELOADED) & set(sys.modules); assert a.sqlite_connect_args"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(AIRFLOW_CODE)})
+
+
+def test_the_scheduler_pauses_only_while_nothing_happens(environment):
+    """By the executor that the platform's options name, as Airflow loads it."""
+    code = """
+import time
+from types import SimpleNamespace
+from airflow.executors.executor_loader import ExecutorLoader
+import flightline_executor
+
+executor, pauses, clock = ExecutorLoader.get_default_executor(), [], [1000.0]
+flightline_executor.time = SimpleNamespace(sleep=pauses.append, monotonic=lambda: clock[0])
+executor.start()
+told = []
+for is_busy, seconds in ((False, 0), (True, 1), (False, 1), (False, 10)):
+    executor.running = {"a task"} if is_busy else set()
+    clock[0] += seconds
+    executor.heartbeat()
+    told.append(len(pauses))
+print(told)
+executor.running = set()
+executor.end()
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "[1, 1, 1, 2]" in found.stdout.splitlines(), found.stdout
