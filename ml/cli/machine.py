@@ -70,6 +70,9 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")
     ] = False,
+    previous: Annotated[
+        bool, typer.Option("--previous", "-p", help="Those of the start before.")
+    ] = False,
 ) -> None:
     """The last lines of the components' logs.
 
@@ -77,7 +80,7 @@ def logs(
     """
     from ml.local.commands import show_logs
 
-    show_logs(component, lines, follow=follow)
+    show_logs(component, lines, follow=follow, previous=previous)
 
 
 @app.command(rich_help_panel=MACHINE)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ml.core.errors import ConfigError
-from ml.local import condition, supervisor
+from ml.local import condition, processes, supervisor
 from ml.local.doctor import Check, diagnose
 from ml.local.secrets import ENGINEER, load_secrets, secrets_file
 from ml.local.tracking import pages, with_server
@@ -126,15 +126,22 @@ def _summary(slug: str, where: Settings) -> Summary:
     return stage.run(connect(slug, where), has_models=has_models)
 
 
-def show_logs(component: str, lines: int | None = None, *, follow: bool = False) -> None:
+def show_logs(
+    component: str, lines: int | None = None, *, follow: bool = False, previous: bool = False
+) -> None:
     """`flightline logs`: the last lines of one component or of all.
 
     Args:
         lines: how many; by default fewer of each component than of a single one.
+        previous: those of the start before, which may say why this one was needed.
 
     Raises:
-        ConfigError: if there is no such component.
+        ConfigError: if there is no such component, or a log that has ended is to be followed.
     """
+    if follow and previous:
+        raise ConfigError(
+            "both --follow and --previous", expected="one of them: that log has ended"
+        )
     if component and component not in supervisor.COMPONENTS:
         raise ConfigError(
             f"no component {component!r}", expected="one of: " + ", ".join(supervisor.COMPONENTS)
@@ -143,6 +150,8 @@ def show_logs(component: str, lines: int | None = None, *, follow: bool = False)
         lines = LINES_OF_ONE if component else LINES_OF_EACH
     names = [component] if component else supervisor.COMPONENTS
     paths = {name: supervisor.log_path(settings(), name) for name in names}
+    if previous:
+        paths = {name: processes.previous(path) for name, path in paths.items()}
     if follow:  # by name: a new start puts a new file into the place of the old one
         os.execvp("tail", ["tail", "-n", str(lines), "-F", *map(str, paths.values())])
     out = console()

@@ -391,6 +391,14 @@ def test_logs_leave_out_requests_that_went_well(
     assert out.count("(no log yet)") == (0 if "api-server" in arguments else 3)
 
 
+def test_logs_of_the_start_before(chatty: Path) -> None:
+    chatty.with_suffix(".previous.log").write_text("the disk was full\n")
+    out = CliRunner().invoke(app, ["logs", "api-server", "--previous"]).output
+    assert "the disk was full" in out and "line 49" not in out
+    done = CliRunner().invoke(app, ["logs", "-p", "-f"])
+    assert isinstance(done.exception, ConfigError) and "has ended" in done.exception.expected
+
+
 def test_the_address_of_a_running_platform_is_the_kept_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
