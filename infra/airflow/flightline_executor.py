@@ -13,7 +13,7 @@ from airflow.executors import local_executor  # noqa: TID251  # a plug-in of Air
 BUSY_SECONDS = 10.0
 """So long after the last task the next one is expected at any moment."""
 IDLE_PAUSE_SECONDS = 0.8
-"""More between two looks when nothing is expected: what the first task of a run waits at most."""
+"""More between two looks when nothing is expected: the first task of a run may wait for it."""
 
 
 class LocalExecutor(local_executor.LocalExecutor):

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Lake(Protocol):
     """Partitioned Parquet: `area/table/partition`, each written whole or not at all.
 
-    Areas are `raw`, `quarantine`, `stopped`, `receipts`, `marts`, `features`, `predictions` and
-    `training_sets`. A partition key of None means a table without partitions.
+    Areas are `raw`, `quarantine`, `stopped`, `mended`, `receipts`, `marts`, `features`,
+    `predictions` and `training_sets`. A partition key of None means a table without partitions.
     """
 
     def write(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # How `replacing` and `write_private` call a file until it is whole.
 _TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8}|\d+)")
 _LEFTOVER_DAYS = 1
-_OF_TRAININGS, _TRAININGS = ("raw", "marts", "features"), "trainings read"
+_OF_TRAININGS, _TRAININGS = ("raw", "mended", "marts", "features"), "trainings read"
 
 
 def component_logs(where: Settings, now: float) -> Waste:

@@ -1,7 +1,8 @@
 """Ingest: from the source into the lake, bad rows into the quarantine with their reasons.
 
-For each partition the quarantine is written first, then the raw rows, then the receipt; a
-quarantine that is empty now goes last. A run that was killed in between is mended by the next one.
+For each partition mended rows are remembered first, then the quarantine is written, the raw rows,
+and the receipt; a quarantine that is empty now goes last. A run that was killed in between is
+finished by the next one.
 """
 
 from __future__ import annotations
@@ -16,17 +17,16 @@ import polars as pl
 from ml.core.errors import DataError
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
-from ml.stages.intake import mended
+from ml.stages.intake import memory
 from ml.stages.intake.compare import FLAGS
 from ml.stages.intake.deliveries import HISTORY, Breach, Delivery, read
 from ml.stages.intake.examine import Examined, examine
-from ml.stages.intake.judge import NULLED, REJECTED, STOPPED, STOPPED_BY
+from ml.stages.intake.judge import GIVEN, NULLED, REJECTED, STOPPED, STOPPED_BY
 from ml.stages.intake.receipts import Receipt, Receipts
 from ml.stages.intake.revisions import Terms, Version, versions
 from ml.stages.many import for_each
 
 _LISTED = 3
-_AGAIN = "{}: the source gave again what was mended by hand; the mended rows stay"
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,14 @@ def run(
         TransientError: if the source or the lake is away.
     """
     terms = Terms(revision, accept_anomalies, replace)
-    deliveries = [read(platform, table, partitions) for table in platform.spec.tables]
-    if terms.replace:
-        return take(platform, deliveries, terms)
-    found = [mended.remembered(platform, delivery) for delivery in deliveries]
-    result = take(platform, [delivery for delivery, _ in found], terms)
-    again = [_AGAIN.format(name) for _, names in found for name in names]
-    return dataclasses.replace(result, warnings=(*result.warnings, *again))
+    deliveries: list[Delivery] = []
+    for table in platform.spec.tables:
+        found = read(platform, table, partitions)
+        is_forgotten = replace and not table.is_snapshot
+        deliveries += [found] if is_forgotten else memory.remembered(platform, found)
+    result = take(platform, deliveries, terms)
+    warnings = (*result.warnings, *memory.again_warnings(deliveries))
+    return dataclasses.replace(result, warnings=warnings)
 
 
 def take(
@@ -99,17 +100,20 @@ def take(
     Args:
         command: what is to be run again after a repair; default: `flightline ingest`.
     """
-    receipts = {d.table.name: _receipts(platform, d) for d in deliveries}
-    examined = [examine(platform, d, receipts[d.table.name], terms) for d in deliveries]
+    receipts = [_receipts(platform, delivery) for delivery in deliveries]
+    examined = [
+        examine(platform, delivery, table, terms)
+        for delivery, table in zip(deliveries, receipts, strict=True)
+    ]
     if any(one.stops for one in examined):
         raise _stop(platform, examined, command)
     # Everything was read and judged before the first raw partition is replaced.
     planned = [
         (one, versions(platform, one.delivery, one.good, one.key_columns, table, terms))
-        for one, table in zip(examined, receipts.values(), strict=True)
+        for one, table in zip(examined, receipts, strict=True)
     ]
-    for one, found in planned:
-        _write(platform, one, found, receipts[one.delivery.table.name])
+    for (one, found), table in zip(planned, receipts, strict=True):
+        _write(platform, one, found, table)
     return _result(platform, planned)
 
 
@@ -124,32 +128,32 @@ def _receipts(platform: Platform, delivery: Delivery) -> Receipts:
 def _stop(platform: Platform, examined: Sequence[Examined], command: str) -> DataError:
     """Keep what was stopped beside the quarantine of what is in the lake; the error says why.
 
-    Of rows mended by hand, what the source gave is there, and stays.
+    Of a file with mended rows nothing is kept if they are refused; if only another table is, they
+    need no second mending.
     """
     stops: list[Breach] = []
     for one in examined:
+        if one.delivery.file and not one.stops:
+            for key, mended in one.mended().items():
+                memory.keep(platform, one.delivery.table, key, mended)
         for key, found in one.stops.items():
             stops += found
             rows = one.refused(key)
-            if len(rows) and key not in one.delivery.mended:
-                rules = ", ".join(stop.rule for stop in found)
-                platform.lake.write(
-                    STOPPED,
-                    one.delivery.table.name,
-                    key,
-                    rows.to_arrow(),
-                    {STOPPED_BY: rules},
-                )
+            if len(rows) and not one.delivery.file:
+                marks = {STOPPED_BY: ", ".join(stop.rule for stop in found)}
+                if given := one.delivery.given.get(key):
+                    marks[GIVEN] = given
+                platform.lake.write(STOPPED, one.delivery.table.name, key, rows.to_arrow(), marks)
     keys = sorted({key for one in examined for key in one.delivery.partition_keys})
     stretch = " ".join(dict.fromkeys([*keys[:1], *keys[-1:]])) or "FIRST"
-    slug = platform.spec.slug
-    return _error(slug, stops, command or f"flightline ingest {slug} {stretch}")
+    slug, is_file = platform.spec.slug, any(one.delivery.file and one.stops for one in examined)
+    what = "the rows" if is_file else "the source or the contract"
+    return _error(slug, stops, what, command or f"flightline ingest {slug} {stretch}")
 
 
-def _error(slug: str, stops: Sequence[Breach], command: str) -> DataError:
+def _error(slug: str, stops: Sequence[Breach], what: str, command: str) -> DataError:
     told = {stop.seen: stop.expected for stop in stops}  # one for a table is not one for each key
     more = f"; and {len(told) - _LISTED} more" if len(told) > _LISTED else ""
-    what = "the rows" if "--rows" in command else "the source or the contract"
     repair = f"look: flightline quarantine list {slug}; after a fix of {what}: {command}"
     if any(stop.is_anomaly for stop in stops):
         repair += "; if it is right as it is, add --accept-anomalies"
@@ -167,12 +171,16 @@ def _write(
     receipts: Receipts,
 ) -> None:
     lake, table = platform.lake, one.delivery.table.name
-    quarantined = one.aside()
+    quarantined, mended = one.aside(), one.mended()
+    known = memory.keys(platform, one.delivery.table)
 
     def write(item: tuple[str | None, Version]) -> None:
         key, version = item
         aside = quarantined[key]
-        mended.remember(platform, one.delivery, key, version.revision)
+        if key in mended:
+            memory.keep(platform, one.delivery.table, key, mended[key])
+        elif key in known:
+            memory.forget(platform, one.delivery.table, key)
         if len(aside):
             lake.write("quarantine", table, key, aside.to_arrow())
         lake.write("raw", table, key, version.rows.to_arrow(), version.revision.to_metadata())

@@ -6,6 +6,7 @@ with mended rows.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from ml.core.partitions import Partition
 from ml.core.ports import Platform
 from ml.core.spec import Table
 from ml.stages import ingest
-from ml.stages.intake import mended
+from ml.stages.intake import memory, mended
 from ml.stages.intake.deliveries import Delivery, partition_name, read
 from ml.stages.intake.judge import STOPPED, reason_counts
 from ml.stages.intake.revisions import Terms
@@ -129,8 +130,9 @@ def replay(
     if rows is not None:
         _require_one(platform, chosen, rows)
     deliveries = _deliveries(platform, chosen, rows)
-    command = _command(platform, chosen, rows, revision) if rows else ""
-    result = ingest.take(platform, deliveries, Terms(revision, accept_anomalies), command)
+    terms = Terms(revision, accept_anomalies)
+    command = _command(platform, chosen, rows, terms) if rows else ""
+    result = ingest.take(platform, deliveries, terms, command)
     return ReplayResult(
         replayed=tuple(partition_name(table.name, key) for table, key in chosen),
         remaining=tuple(
@@ -205,12 +207,14 @@ def _command(
     platform: Platform,
     chosen: Sequence[tuple[Table, str | None]],
     path: Path,
-    revision: datetime | None,
+    terms: Terms,
 ) -> str:
     ((table, key),) = chosen
-    words = ["flightline quarantine replay", platform.spec.slug, table.name, key or ""]
-    words += ["--rows", str(path), f"--revision {revision.isoformat()}" if revision else ""]
-    return " ".join(filter(None, words))
+    words = ["flightline", "quarantine", "replay", platform.spec.slug, table.name]
+    words += [*filter(None, [key]), "--rows", str(path)]
+    words += ["--revision", terms.revision.isoformat()] if terms.revision else []
+    words += ["--accept-anomalies"] if terms.accept_anomalies else []
+    return shlex.join(words)
 
 
 def _nothing_of(platform: Platform, which: str) -> ConfigError:
@@ -237,6 +241,5 @@ def _deliveries(
             if path is not None and table == chosen[0][0]:
                 deliveries.append(mended.delivery(platform, table, chosen[0][1], path))
             else:
-                delivery, _ = mended.remembered(platform, read(platform, table, partitions))
-                deliveries.append(delivery)
+                deliveries += memory.remembered(platform, read(platform, table, partitions))
     return deliveries

@@ -94,7 +94,7 @@ def run(
     check_plan(spec.problem, spec.model, classes=len(spec.label.classes))
     windows = spec.windows(as_of)
     if not is_trial:
-        require_transformed(platform, windows.holdout)
+        require_transformed(platform, (*windows.fit, *windows.select, *windows.holdout))
     platform.tracking.ping()
     examples = read_training_set(platform, windows)
     digest = frame_digest(examples)

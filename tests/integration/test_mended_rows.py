@@ -18,7 +18,7 @@ from ml.core.ports import Platform
 from ml.stages import quarantine
 
 pytestmark = pytest.mark.xdist_group("source")
-WHEN, LATER = datetime(2013, 2, 1, tzinfo=UTC), datetime(2013, 2, 2, tzinfo=UTC)
+WHEN = datetime(2013, 2, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -100,65 +100,6 @@ def test_a_replay_of_mended_rows_that_dies_at_any_write_is_mended_by_the_next(
     assert files(tmp_path / "home") == files(tmp_path / "other")
 
 
-@pytest.mark.parametrize("count", [2, 30], ids=["bad rows", "a stopped delivery"])
-def test_what_was_mended_stays_until_the_source_gives_something_else(
-    deliver: Source, empty: Platform, tmp_path: Path, count: int
-) -> None:
-    """As when the task is cleared: its ingest is dated, so bad rows would be withdrawn again."""
-    fault = both(*(at(row, distance=0) for row in range(count)))
-    try:
-        deliver(fault)
-    except DataError:
-        assert count == 30
-    path = tmp_path / "rows.parquet"
-    quarantine.save(empty, "flights", DAY, path)
-    mend(path, lambda rows: rows.with_columns(distance=pl.col("distance").replace(0, 100)))
-    quarantine.replay(empty, table="flights", rows=path, revision=WHEN)
-    whole = files(tmp_path / "home")
-    assert len(raw(empty)) == 720 and listed(empty) == []
-
-    found = deliver(fault, revision=LATER)
-    assert found.warnings[-1].startswith(f"flights {DAY}: the source gave again what was mended")
-    deliver(fault, DAY, "2013-01-06", revision=LATER)
-    kept = {name: digest for name, digest in files(tmp_path / "home").items() if name in whole}
-    assert kept == whole
-
-    other = both(fault, at(50, distance=200))
-    if count == 2:
-        assert deliver(other, revision=LATER).quarantined["flights"] == 2
-    else:
-        with pytest.raises(DataError, match="30 of 720 rows"):
-            deliver(other, revision=LATER)
-
-
-def test_mended_rows_go_with_a_replacement(
-    deliver: Source, empty: Platform, tmp_path: Path
-) -> None:
-    deliver(at(0, distance=0))
-    path = tmp_path / "rows.parquet"
-    quarantine.save(empty, "flights", DAY, path)
-    quarantine.replay(empty, rows=mend(path, at(0, distance=100)), table="flights", revision=WHEN)
-    assert deliver(at(0, distance=0), replace=True).quarantined["flights"] == 1
-    assert "flights" in deliver(at(0, distance=0)).quarantined, "and do not come back"
-
-
-def test_rows_mended_in_two_steps_are_remembered(
-    deliver: Source, empty: Platform, tmp_path: Path
-) -> None:
-    fault = both(at(0, distance=0), at(1, distance=0), at(2, distance=0))
-    deliver(fault)
-    path = tmp_path / "rows.csv"
-    for expected in (2, 1):
-        quarantine.save(empty, "flights", DAY, path)
-        mend(path, both(lambda rows: rows[:1], at(0, distance="100")))
-        quarantine.replay(empty, table="flights", rows=path, revision=WHEN)
-        whole = files(tmp_path / "home")
-        deliver(fault, revision=LATER)
-        assert files(tmp_path / "home") == whole
-        (line,) = listed(empty)
-        assert line.startswith(f"flights {DAY}: {expected} rejected")
-
-
 @pytest.mark.parametrize("count", [3, 30], ids=["bad rows", "a stopped delivery"])
 def test_a_refused_file_changes_nothing_and_can_be_corrected(
     deliver: Source, empty: Platform, tmp_path: Path, count: int
@@ -206,7 +147,8 @@ def test_rows_of_a_snapshot_can_be_mended(deliver: Source, empty: Platform, tmp_
     deliver(None, "2013-01-06")
     assert quarantine.listing(empty) == (), "the next day delivers all planes again"
     deliver(replace=True)
-    assert "partition_key" not in quarantine.rows(empty, "planes", None).columns
+    assert quarantine.listing(empty) == (), "only the lake's copy of the day was wrong"
+    assert "partition_key" not in pl.read_csv(path).columns
 
 
 # What may be wrong with a replay.

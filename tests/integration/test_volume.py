@@ -83,6 +83,16 @@ def test_an_unusual_day_of_flights_is_stopped_unless_it_is_accepted(
         deliver(both(change, lambda rows: rows[1:]), NEXT, revision=LATER)
 
 
+def test_an_accepted_day_of_which_the_receipt_is_missing_is_not_stopped_again(
+    deliver: Source, empty: Platform
+) -> None:
+    deliver(None, FIRST, LAST)
+    deliver(lambda rows: rows[::3], NEXT, accept_anomalies=True)
+    empty.lake.remove("receipts", "flights", NEXT)
+    deliver(lambda rows: rows[::3], NEXT)
+    assert NEXT in empty.lake.keys("receipts", "flights")
+
+
 def test_an_unusual_day_of_weather_is_told(deliver: Source, empty: Platform) -> None:
     """Flights are scored without weather, too."""
     deliver(None, FIRST, LAST)

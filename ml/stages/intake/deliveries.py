@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from statistics import median
 from zipfile import BadZipFile
 from zlib import error as ZlibError  # noqa: N812  # a class, whatever its case
@@ -38,13 +39,16 @@ class Delivery:
     """Rows of one table for some partitions; a snapshot has none, and its key is None.
 
     Attributes:
-        mended: what the source gave, by key, where `rows` are what people made of it.
+        given: digest of what the source gave, by key, where `rows` are what people made of it.
+        file: with the rows that are mended now; None: the source gave these, or gave again what
+            was mended before.
     """
 
     table: Table
     partitions: tuple[Partition, ...]
     rows: pl.DataFrame
-    mended: Mapping[str | None, pl.DataFrame] = field(default_factory=dict)
+    given: Mapping[str | None, str] = field(default_factory=dict)
+    file: Path | None = None
 
     @property
     def keys(self) -> tuple[str | None, ...]:

@@ -11,7 +11,8 @@ from ml.core.ports import Platform
 from ml.stages.intake.compare import FLAGS, content_digest
 from ml.stages.intake.deliveries import Breach, Delivery, Extent, anomalies, extent, split
 from ml.stages.intake.judge import KEY, REJECTED, ROW, STOPPED, conform, contracts, judge
-from ml.stages.intake.receipts import Receipts
+from ml.stages.intake.memory import Mended
+from ml.stages.intake.receipts import Receipts, Revision
 from ml.stages.intake.revisions import Terms
 from ml.use_cases.contracts import Contract
 
@@ -45,6 +46,12 @@ class Examined:
         """By key, rows as delivered that belong in the quarantine, with outcome and reasons."""
         found = self.rows.join(self.verdicts, on=ROW, maintain_order="left").drop(ROW)
         return split(found, self.delivery.keys)
+
+    def mended(self) -> dict[str | None, Mended]:
+        """By key, what is to be remembered of partitions that people have mended."""
+        given = self.delivery.given
+        parts = split(self.rows.drop(ROW), self.delivery.keys) if given else {}
+        return {key: Mended(digest, parts[key]) for key, digest in given.items()}
 
     def refused(self, key: str | None) -> pl.DataFrame:
         """All rows of a partition that was stopped; the rejected ones are still told apart."""
@@ -80,7 +87,8 @@ def examine(platform: Platform, delivery: Delivery, receipts: Receipts, terms: T
     parts = split(good, delivery.keys)
 
     def is_known(key: str | None) -> bool:
-        return receipts.content(key) == content_digest(parts[key].drop(FLAGS))
+        taken = Revision.of(platform.lake.metadata("raw", delivery.table.name, key))
+        return taken is not None and taken.content == content_digest(parts[key].drop(FLAGS))
 
     stops, warnings = _sorted_out(breaches, terms, is_known)
     return replace(found, extents=extents, stops=stops, warnings=warnings)
@@ -137,13 +145,13 @@ def _sorted_out(
 ) -> tuple[dict[str | None, list[Breach]], tuple[str, ...]]:
     """What stops a partition, by key, and what is only told.
 
-    What is only unusual stops nothing if it was taken before: people have accepted it.
+    What is only unusual stops nothing if the lake has exactly these rows already.
     """
     stops: dict[str | None, list[Breach]] = {}
     warnings = []
     for key, breach in breaches:
-        accepted = breach.is_anomaly and (terms.accept_anomalies or is_known(key))
-        if breach.blocks and not accepted:
+        is_stopped = breach.blocks and not (breach.is_anomaly and terms.accept_anomalies)
+        if is_stopped and not (breach.is_anomaly and is_known(key)):
             stops.setdefault(key, []).append(breach)
         else:
             warnings.append(str(breach))

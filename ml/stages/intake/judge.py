@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KEY, ROW = "partition_key", "row_number"
 REJECTED, NULLED, STOPPED = "rejected", "nulled", "stopped"
 STOPPED_BY = "flightline.stopped_by"  # in the metadata of a delivery in the area `stopped`
+GIVEN = "flightline.given"  # the same: digest of what the source gave, if people have mended it
 _TEXTS = pl.List(pl.String)
 
 

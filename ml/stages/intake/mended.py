@@ -1,29 +1,22 @@
-"""Rows mended by hand: written to a file from the quarantine, changed there, and read back.
-
-What the source gave is kept beside them, in the area `mended`: if it gives the same once more, the
-mended rows stay.
-"""
+"""Files with mended rows: written from the quarantine, changed by hand, and read back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
-import polars.selectors as cs
 
 from ml.core.errors import ConfigError, DataError
 from ml.core.ports import Platform
 from ml.core.spec import Table
 from ml.stages.intake.compare import FLAGS, STAMP
-from ml.stages.intake.deliveries import Delivery, partition_name, split
-from ml.stages.intake.judge import KEY, STOPPED, STOPPED_BY, conform, contracts
-from ml.stages.intake.receipts import Revision
+from ml.stages.intake.deliveries import Delivery, partition_name
+from ml.stages.intake.judge import GIVEN, KEY, NULLED, STOPPED, STOPPED_BY, contracts
+from ml.stages.intake.memory import Mended, conformed, given_digest, recall
 
 _VERDICT = ("outcome", "reasons")
 _SEPARATOR = "; "
-_MENDED = "mended"
 
 
 def quarantined(platform: Platform, table: str, key: str | None) -> pl.DataFrame:
@@ -86,8 +79,11 @@ def delivery(platform: Platform, table: Table, key: str | None, path: Path) -> D
     rows = _read(platform, table, key, path)
     partitions = () if key is None else (platform.spec.partition(key),)
     if was_stopped(platform, table.name, key):
-        given = quarantined(platform, table.name, key).drop(*_VERDICT, KEY, strict=False)
-        return Delivery(table, partitions, rows, {key: given})
+        given = platform.lake.metadata(STOPPED, table.name, key).get(GIVEN)
+        if given is None:
+            stopped = quarantined(platform, table.name, key)
+            given = given_digest(stopped.drop(*_VERDICT, KEY, strict=False))
+        return Delivery(table, partitions, rows, {key: given}, path)
     if not platform.lake.metadata("raw", table.name, key):
         raise DataError(
             f"{partition_name(table.name, key)} is not in the lake, so there is nothing to mend",
@@ -95,97 +91,58 @@ def delivery(platform: Platform, table: Table, key: str | None, path: Path) -> D
         )
     contract = contracts(platform.spec.slug).get(table.name)
     unique = contract.key if contract else ()
-    before = quarantined(platform, table.name, key).drop(_VERDICT)
-    _, kept = _given(platform, table.name, key)
-    given = _as_delivered(platform, table, key).drop(KEY, strict=False) if kept is None else kept
+    known = recall(platform, table, [key]).get(key)
+    if known is None:
+        found = _as_delivered(platform, table, key, unique)
+        known = Mended(given_digest(found), found)
+    merged = _merged(platform, table, key, path, rows, known.rows, unique)
+    return Delivery(table, partitions, merged, {key: known.given}, path)
+
+
+def _merged(
+    platform: Platform,
+    table: Table,
+    key: str | None,
+    path: Path,
+    rows: pl.DataFrame,
+    known: pl.DataFrame,
+    unique: Sequence[str],
+) -> pl.DataFrame:
+    """What is known of a partition, with the rows of a file in the place of quarantined ones."""
+    whole = known if key is None else known.with_columns(pl.lit(key).alias(KEY))
+    whole = whole.select(rows.columns)
+    if _without(rows, whole, whole.columns).is_empty():  # a replay that is given once more
+        return whole
+    before = quarantined(platform, table.name, key).select(rows.columns)
     left = before.clear() if len(before) == len(rows) else _without(before, rows, unique)
-    raw = frame(platform, "raw", table.name, key).select(rows.columns)
-    # A row with a nulled cell is in both; a mended one is, too, if a replay was killed.
-    known = _without(_without(raw, before, unique), rows, raw.columns)
-    if taken := len(known) - len(_without(known, rows, unique)):
+    # A row with a nulled cell is in both.
+    others = _without(_without(whole, before, unique or whole.columns), rows, whole.columns)
+    if taken := len(others) - len(_without(others, rows, unique)):
         raise DataError(
             f"{taken:,} rows of {path} have the keys of other rows of "
             + partition_name(table.name, key),
             expected="keys that no row of the lake has: nobody could say which one is right",
             repair="mend their keys, or leave them out of the file",
         )
-    merged = pl.concat([known, rows, left], how="diagonal_relaxed")
-    return Delivery(table, partitions, merged, {key: given})
+    return pl.concat([others, rows, left], how="diagonal_relaxed")
 
 
-def remembered(platform: Platform, found: Delivery) -> tuple[Delivery, tuple[str, ...]]:
-    """The delivery, but mended rows where the source gives again what people have mended.
-
-    Returns:
-        also the names of the partitions of which that is true.
-    """
-    name = found.table.name
-    kept = (None,) if found.table.is_snapshot else platform.lake.keys(_MENDED, name)
-    if not (known := set(kept) & set(found.keys)):
-        return found, ()
-    rows, _ = _conformed(platform, found.table, found.rows)
-    parts = split(rows, found.keys)
-
-    def is_again(key: str | None) -> bool:
-        number, given = _given(platform, name, key)
-        return number == 0 and given is not None and _is_same(given, parts[key])
-
-    again = [key for key in found.keys if key in known and is_again(key)]
-    if not again:
-        return found, ()
-    others = [rows.filter(~pl.col(KEY).is_in(again))] if KEY in rows.columns else []
-    mended = [_as_delivered(platform, found.table, key) for key in again]
-    whole = pl.concat([*others, *mended], how="diagonal_relaxed")
-    return replace(found, rows=whole), tuple(found.name(key) for key in again)
-
-
-def remember(platform: Platform, found: Delivery, key: str | None, revision: Revision) -> None:
-    """Keep what the source gave of a partition that was mended by hand.
-
-    Args:
-        revision: which the mended rows are going to be; it tells whether the lake has them.
-    """
-    if key in found.mended:
-        given = found.mended[key].to_arrow()
-        platform.lake.write(_MENDED, found.table.name, key, given, revision.to_metadata())
-
-
-def _given(platform: Platform, table: str, key: str | None) -> tuple[int, pl.DataFrame | None]:
-    """What the source gave, and how many revisions the lake is behind its mended form.
-
-    None of it counts after a newer delivery of the source. A replay that was killed before it
-    wrote the raw rows is one revision behind.
-    """
-    lake = platform.lake
-    mended, now = (Revision.of(lake.metadata(area, table, key)) for area in (_MENDED, "raw"))
-    if mended is None or now is None:
-        return 0, None
-    behind = mended.number - now.number
-    if behind == 1 or (behind == 0 and mended.content == now.content):
-        return behind, frame(platform, _MENDED, table, key).drop(KEY)
-    return 0, None
-
-
-def _is_same(one: pl.DataFrame, other: pl.DataFrame) -> bool:
-    """Whether both have the same rows, in whatever order."""
-
-    def ordered(rows: pl.DataFrame) -> pl.DataFrame:
-        rows = rows.select(sorted(rows.columns))
-        return rows.sort(~cs.nested())
-
-    return one.schema == other.schema and ordered(one).equals(ordered(other))
-
-
-def _as_delivered(platform: Platform, table: Table, key: str | None) -> pl.DataFrame:
-    """A partition of the lake with its quarantined rows, so that judging it gives the same."""
-    contract = contracts(platform.spec.slug).get(table.name)
-    unique = contract.key if contract else ()
-    raw = frame(platform, "raw", table.name, key).drop(FLAGS, STAMP, strict=False)
-    if not platform.lake.count("quarantine", table.name, key):
-        return raw.drop(KEY) if key is None else raw
-    aside = frame(platform, "quarantine", table.name, key).select(raw.columns)
-    whole = pl.concat([_without(raw, aside, unique), aside], how="diagonal_relaxed")
-    return whole.drop(KEY) if key is None else whole
+def _as_delivered(
+    platform: Platform, table: Table, key: str | None, unique: Sequence[str]
+) -> pl.DataFrame:
+    """A partition of the lake with its quarantined rows as they were delivered."""
+    aside = quarantined(platform, table.name, key)
+    if not unique and NULLED in aside["outcome"].to_list():
+        raise DataError(
+            f"rows of {partition_name(table.name, key)} were nulled in a cell, and its contract "
+            "has no primary key",
+            expected="a key: nobody could say which rows of the lake they are",
+            repair=f"give the contract a primary key; or, if the source will not change, have "
+            f"{table.name} sent again",
+        )
+    raw = frame(platform, "raw", table.name, key).drop(FLAGS, STAMP, KEY, strict=False)
+    aside = aside.select(raw.columns)
+    return pl.concat([_without(raw, aside, unique), aside], how="diagonal_relaxed")
 
 
 def _without(rows: pl.DataFrame, others: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
@@ -220,7 +177,7 @@ def _read(platform: Platform, table: Table, key: str | None, path: Path) -> pl.D
 def _conforming(platform: Platform, table: Table, path: Path, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows in the contract's types; the quarantine stays as it is if that cannot be done."""
     contract = contracts(platform.spec.slug).get(table.name)
-    found, differences = _conformed(platform, table, rows)
+    found, differences = conformed(platform, table, rows)
     if differences and contract:
         raise DataError(
             f"{path} has another schema: " + "; ".join(differences),
@@ -228,15 +185,6 @@ def _conforming(platform: Platform, table: Table, path: Path, rows: pl.DataFrame
             repair="mend the file",
         )
     return found
-
-
-def _conformed(
-    platform: Platform, table: Table, rows: pl.DataFrame
-) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    contract = contracts(platform.spec.slug).get(table.name)
-    if contract is None:
-        return rows, ()
-    return conform(rows, contract, is_snapshot=table.is_snapshot)
 
 
 def _typed(platform: Platform, table: Table, key: str | None, rows: pl.DataFrame) -> pl.DataFrame:

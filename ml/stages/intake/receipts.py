@@ -130,11 +130,6 @@ class Receipts:
         times = [row["revision_at"] for row in self.rows(key)]
         return max((time for time in times if time is not None), default=None)
 
-    def content(self, key: str | None) -> str:
-        """Digest of the rows that were taken last; empty: none were."""
-        rows = self.rows(key)
-        return str(rows[-1]["content"]) if rows else ""
-
     def extents(self) -> dict[str | None, Extent]:
         """What was delivered of the partitions that were loaded, by key."""
         return {key: _extent(rows[-1]) for key, rows in self._read.items()}

@@ -192,7 +192,7 @@ def partitioned(
         monkeypatch.setattr(gc, "connect", lambda *_: platform)
         monkeypatch.setattr(gc_files, "_has_registry", lambda _: True)
         for key in keys:
-            for area in ("raw", "marts", "features", "predictions"):
+            for area in ("raw", "mended", "marts", "features", "predictions"):
                 made(scratch, f"lake/{area}/{SLUG}/t/partition_key={key}/data.parquet", days=0)
         gone = swept(scratch, before={SLUG: before})
         return {"/".join(name.split("/")[1:5:3]).replace("partition_key=", "") for name in gone}
@@ -207,8 +207,8 @@ def test_partitions_that_trainings_read_stay(partitioned: Any) -> None:
     gone = partitioned((), DAYS, "2020-01-05")
     lookback = small_spec().features.lookback
     trained = {name for name in gone if not name.startswith("predictions")}
-    assert trained == {f"{area}/2019-12-20" for area in ("raw", "marts", "features")} | (
-        {f"{area}/2020-01-02" for area in ("raw", "marts", "features")} if not lookback else set()
+    assert trained == {f"{area}/2019-12-20" for area in ("raw", "mended", "marts", "features")} | (
+        {f"{area}/2020-01-02" for area in ("raw", "mended", "marts", "features")} if not lookback else set()
     )
     assert {f"predictions/{day}" for day in DAYS[:3]} <= gone
 
