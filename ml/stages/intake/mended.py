@@ -137,8 +137,7 @@ def _as_delivered(
             f"rows of {partition_name(table.name, key)} were nulled in a cell, and its contract "
             "has no primary key",
             expected="a key: nobody could say which rows of the lake they are",
-            repair=f"give the contract a primary key; or, if the source will not change, have "
-            f"{table.name} sent again",
+            repair="give the contract a primary key, or have the source send the rows again",
         )
     raw = frame(platform, "raw", table.name, key).drop(FLAGS, STAMP, KEY, strict=False)
     aside = aside.select(raw.columns)
