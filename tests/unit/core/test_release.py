@@ -27,6 +27,7 @@ from ml.core.release import (
     start_canary,
     step_back,
 )
+from ml.core.router import key_hash
 
 JUNE, JULY, AUGUST = (datetime(2013, month, 1, 4, tzinfo=UTC) for month in (6, 7, 8))
 # Written out, not made by the functions under test.
@@ -81,6 +82,20 @@ def test_a_canary_takes_its_share_and_the_champion_stays() -> None:
     assert (SECOND.revision, SECOND.champion, SECOND.canary) == (2, 1, 2)
     assert (SECOND.traffic_pct(1), SECOND.traffic_pct(2)) == (90.0, 10.0)
     assert {SECOND.assign(str(n)) for n in range(200)} == {CHAMPION, CANARY}
+
+
+def test_a_share_without_a_canary_goes_to_the_champion() -> None:
+    """Whatever a record says: nobody would answer."""
+    release = replace(FIRST, canary_weight_bp=10_000)
+    assert release.assign("any") == CHAMPION
+    assert (release.traffic_pct(1), release.traffic_pct(2)) == (100, 0)
+    first = next(key for key in map(str, range(100_000)) if _place(key) < 1)
+    assert release.assign(first) == CHAMPION, "not even the first in ten thousand"
+
+
+def _place(key: str) -> float:
+    """Where the router puts a key, in basis points."""
+    return int(key_hash(key, salt=FIRST.salt), 16) / 2**64 * 10_000
 
 
 def test_a_new_canary_replaces_the_undecided_one_with_a_new_cohort() -> None:
@@ -343,6 +358,7 @@ def test_a_step_that_cannot_be_taken_says_what_to_do(case: int) -> None:
 def test_a_step_back_carries_its_reason_either_way() -> None:
     assert step_back(SECOND, AUGUST, reason="slow").reason == "slow"
     assert step_back(CROWNED, AUGUST, reason="worse").reason == "worse"
+    assert step_back(SECOND, AUGUST).reason == "", "nobody said one"
     assert crown(SECOND, AUGUST).salt == "toy/3" and crown(SECOND, AUGUST).in_force_from == AUGUST
 
 

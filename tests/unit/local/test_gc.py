@@ -208,7 +208,9 @@ def test_partitions_that_trainings_read_stay(partitioned: Any) -> None:
     lookback = small_spec().features.lookback
     trained = {name for name in gone if not name.startswith("predictions")}
     assert trained == {f"{area}/2019-12-20" for area in ("raw", "mended", "marts", "features")} | (
-        {f"{area}/2020-01-02" for area in ("raw", "mended", "marts", "features")} if not lookback else set()
+        {f"{area}/2020-01-02" for area in ("raw", "mended", "marts", "features")}
+        if not lookback
+        else set()
     )
     assert {f"predictions/{day}" for day in DAYS[:3]} <= gone
 
