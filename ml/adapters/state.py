@@ -111,9 +111,27 @@ def check_all(where: Settings) -> State:
             expected="a database of that version, or of an older one",
             repair="update this checkout (git pull; make setup), or set MLOPS_HOME",
         )
+    require_models(where)
     if not where.tracking_uri and found.packages.get("mlflow") != version("mlflow"):
         _is_older(where.mlflow_database, found.packages.get("mlflow", ""))
     return found
+
+
+def require_models(where: Settings) -> None:
+    """Raise `ConfigError` if MLflow's database is gone and its files are there.
+
+    A new database beside them would begin a second history of releases, without a word.
+    """
+    if where.tracking_uri or where.mlflow_database.exists():
+        return
+    if where.artifacts.is_dir() and any(where.artifacts.iterdir()):
+        raise ConfigError(
+            f"MLflow's database {where.mlflow_database} is gone, but the files of its runs are in "
+            f"{where.artifacts}",
+            expected="both, or neither: it holds all runs, versions and releases",
+            repair="flightline down; then restore a backup: flightline restore FILE --replace; to "
+            f"begin anew without models, move {where.artifacts} away",
+        )
 
 
 def settle(where: Settings) -> None:
@@ -126,6 +144,7 @@ def settle(where: Settings) -> None:
         ConfigError: if a newer version has written the state, or a database cannot be upgraded.
         TransientError: if another process has been at it for five minutes.
     """
+    require_models(where)
     if check(where) == _this(where):
         return
     with exclusive(where.locks / "state.lock", wait_seconds=_WAIT_SECONDS):

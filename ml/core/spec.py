@@ -416,10 +416,11 @@ class UseCase(Frozen):
         """
         start = self.calendar.parse(key).start
         if not self._first.end <= start <= self._last.end:
+            first, last = (self.calendar.containing(p.end) for p in (self._first, self._last))
             raise OutOfCoverage(
                 f"as of {key} is outside the source of {self.slug}",
-                expected=f"after {self.coverage.first}, at most the end of {self.coverage.last}",
-                repair="choose a partition in that range",
+                expected=f"{first.key} to {last.key}: what was known when it began",
+                repair="choose a key in that range",
             )
         return start
 

@@ -28,14 +28,16 @@ def show(slug: str = "", *, lines: int, as_json: bool = False) -> None:
 
 
 def _table(told: Sequence[dict[str, Any]]) -> Table:
-    table = Table("at (UTC)", "alert", "what failed", "seen", "runbook", box=None)
+    table = Table("at (UTC)", "alert", "what failed", "seen, and the repair", "runbook", box=None)
     for alert in told:
         where = f"{alert['task']} of {alert['dag']}" if alert["task"] else alert["dag"]
         cells = (
             alert["at"][:19].replace("T", " "),
             alert["kind"].replace("_", " "),
             f"{where}, {alert['partition'] or alert['run']}",
-            alert["seen"],
+            "\n".join(
+                filter(None, (alert["seen"], alert.get("repair") and f"repair: {alert['repair']}"))
+            ),
             alert["runbook"],
         )
         table.add_row(*(Text(cell) for cell in cells))

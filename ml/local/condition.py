@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from ml.core.errors import FlightlineError
+from ml.adapters import state
+from ml.core.errors import ConfigError, FlightlineError
 from ml.local import airflow_db, journal, supervisor
 from ml.local.airflow_db import Work
 from ml.local.journal import Life
@@ -117,6 +118,10 @@ def _before(life: Life, following: Life) -> Iterator[str]:
 def _next_steps(
     settings: Settings, platform: PlatformStatus, life: Life | None, work: Work
 ) -> Iterator[str]:
+    try:
+        state.require_models(settings.model_copy(update={"tracking_uri": None}))
+    except ConfigError as error:
+        yield f"{error.seen}; {error.repair}"
     if life is None:
         yield "flightline up: starts Airflow and MLflow"
     elif not platform.is_up:

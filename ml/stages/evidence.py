@@ -37,6 +37,7 @@ class Gathered:
         prediction: of these rows, shape (n,), or (n, classes).
         interval: of these rows, shape (n, 2); None if the model has learned none.
         baselines: what people reach without a model: metric name to its value.
+        without_label: by partition key, how many expected labels were not known in time.
     """
 
     evidence: Evidence
@@ -47,6 +48,7 @@ class Gathered:
     prediction: Floats
     interval: Floats | None
     baselines: Mapping[str, float]
+    without_label: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ def gather(platform: Platform, candidate: ModelVersion, champion: int | None) ->
     return Gathered(
         *(evidence, first, last, holdout.rows, holdout.label, prediction, interval),
         baselines=_baselines(holdout, rule),
+        without_label=_without_label(platform, examples),
     )
 
 
@@ -259,6 +262,12 @@ def _contract(
         known_labels=int((expected & _known_at_closing(platform, examples)).sum()),
         late_features=int(_is_late(platform, examples).sum()),
     )
+
+
+def _without_label(platform: Platform, examples: pd.DataFrame) -> dict[str, int]:
+    missing = _has_expected_label(platform, examples) & ~_known_at_closing(platform, examples)
+    counts = examples.loc[missing, "partition_key"].value_counts()
+    return {str(key): int(count) for key, count in counts.items()}
 
 
 def _has_expected_label(platform: Platform, examples: pd.DataFrame) -> NDArray[np.bool_]:

@@ -112,9 +112,16 @@ def take(
         (one, versions(platform, one.delivery, one.good, one.key_columns, table, terms))
         for one, table in zip(examined, receipts, strict=True)
     ]
+    forgotten: list[str] = []
     for (one, found), table in zip(planned, receipts, strict=True):
-        _write(platform, one, found, table)
-    return _result(platform, planned)
+        forgotten += _write(platform, one, found, table)
+    result = _result(platform, planned)
+    told = (
+        f"{name}: the source gives other rows than those that were mended by hand; these count "
+        "now, and what was mended is forgotten"
+        for name in forgotten
+    )
+    return dataclasses.replace(result, warnings=(*result.warnings, *told))
 
 
 def _receipts(platform: Platform, delivery: Delivery) -> Receipts:
@@ -169,7 +176,8 @@ def _write(
     one: Examined,
     found: Mapping[str | None, Version],
     receipts: Receipts,
-) -> None:
+) -> list[str]:
+    """Returns the names of partitions whose mended rows were replaced by the source's."""
     lake, table = platform.lake, one.delivery.table.name
     quarantined, mended = one.aside(), one.mended()
     known = memory.keys(platform, one.delivery.table)
@@ -202,6 +210,7 @@ def _write(
         if not len(quarantined[key]):
             lake.remove("quarantine", table, key)
         lake.remove(STOPPED, table, key)
+    return [one.delivery.name(key) for key in found if key in known and key not in mended]
 
 
 def _result(

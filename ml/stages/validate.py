@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ _DECISION, _STATUS = "release.decision", "release.status"
 _EVIDENCE = "release.evidence_sha256"
 _GATE = "release.gate."
 _FOLDER = "validation"
+_WORST = 3  # partitions that an error names
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,12 @@ def run(platform: Platform, *, version: int) -> ValidateResult:
     content = _content(platform, candidate, found, champion, gates)
     _record(platform, candidate, found, gates, content)
     platform.registry.tag(version, _decided(decision, is_released=is_released))  # now it holds
-    if decision is Decision.INVALID:
-        raise _not_judged(version, gates, content["gates"])
-    rows, digest = found.evidence.rows, content["sha256"]
     keys = {one.key for one in platform.spec.partitions(found.first, found.last)}
     warnings = stale_warnings(platform, keys)
+    if decision is Decision.INVALID:
+        told = (*_worst_days(found.without_label), *warnings)
+        raise _not_judged(version, gates, content["gates"], told)
+    rows, digest = found.evidence.rows, content["sha256"]
     return ValidateResult(version, decision, gates, champion, rows, digest, warnings)
 
 
@@ -108,13 +110,24 @@ def _decided(decision: str, *, is_released: bool) -> dict[str, str]:
     return {**status, _DECISION: str(decision)}
 
 
+def _worst_days(without_label: Mapping[str, int]) -> Iterator[str]:
+    """Where most labels are missing."""
+    worst = sorted(without_label.items(), key=lambda one: (-one[1], one[0]))[:_WORST]
+    if worst:
+        named = ", ".join(f"{key} ({count:,})" for key, count in worst)
+        yield f"most labels that were late or never came are of {named}"
+
+
 def _not_judged(
-    version: int, gates: Sequence[GateResult], plain: Sequence[dict[str, Any]]
+    version: int,
+    gates: Sequence[GateResult],
+    plain: Sequence[dict[str, Any]],
+    told: Sequence[str],
 ) -> DataError:
     invalid = [gate for gate in gates if gate.verdict is Verdict.INVALID]
+    reasons = (f"gate {gate.name}: {gate.reason}" for gate in invalid)
     return DataError(
-        f"version {version} cannot be judged: "
-        + "; ".join(f"gate {gate.name}: {gate.reason}" for gate in invalid),
+        f"version {version} cannot be judged: " + "; ".join([*reasons, *told]),
         expected="evidence for every gate",
         repair="mend what the reason names, or train as of a time after the champion's; "
         "then validate again",

@@ -23,7 +23,7 @@ from support import SLUG
 from ml.core.partitions import Partition
 from ml.core.story import Job
 from ml.local import processes, supervisor
-from ml.local.airflow_api import AirflowApi
+from ml.local.airflow_api import AirflowApi, Run
 from ml.settings import Settings
 from ml.use_cases import available, load_spec
 
@@ -63,6 +63,13 @@ class Life:
         self.api = AirflowApi.connect(where)
         for job in Job:
             self.api.set_paused(job.dag_id(SPEC), is_paused=False)
+
+    def days(self) -> list[Run]:
+        """The runs of the replay. After a backfill the calendar makes up one of its own, of
+        yesterday, which lies outside the source and is skipped."""
+        keys = {day.key for days in chunks() for day in days}
+        runs = self.api.runs(Job.PARTITION.dag_id(SPEC))
+        return [run for run in runs if run.partition_key in keys]
 
     def play(self, job: Job, run_id: str, **conf: str) -> None:
         dag_id = job.dag_id(SPEC)
@@ -105,7 +112,7 @@ def costs(played: Life) -> dict[str, dict[str, dict[str, Any]]]:
     """What each stage of each day returned, by partition key and stage."""
     dag_id = Job.PARTITION.dag_id(SPEC)
     found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
-    for run in played.api.runs(dag_id):
+    for run in played.days():
         for task in played.api.task_instances(dag_id, run.run_id):
             ran = played.api.xcom(dag_id, run.run_id, task.task_id)
             found[str(run.partition_key)][ran["stage"]] = ran
@@ -114,7 +121,7 @@ def costs(played: Life) -> dict[str, dict[str, dict[str, Any]]]:
 
 def test_each_day_ran_once_and_well(played: Life, costs: dict[str, Any]) -> None:
     keys = [day.key for days in chunks() for day in days]
-    runs = played.api.runs(Job.PARTITION.dag_id(SPEC))
+    runs = played.days()
     assert sorted(str(run.partition_key) for run in runs) == keys == list(costs)
     assert {run.state for run in runs} == {"success"}
     assert all(set(stages) == set(STAGES) for stages in costs.values())

@@ -94,10 +94,14 @@ def test_what_was_mended_stays_until_the_source_gives_something_else(
 
     other = both(fault, at(50, distance=200))
     if count == 2:
-        assert deliver(other, revision=LATER).quarantined["flights"] == 2
+        found = deliver(other, revision=LATER)
+        assert found.quarantined["flights"] == 2
     else:
         with pytest.raises(DataError, match="30 of 720 rows"):
             deliver(other, revision=LATER)
+        found = deliver(revision=LATEST)
+    told = [text for text in found.warnings if text.endswith("what was mended is forgotten")]
+    assert [text.partition(":")[0] for text in told] == [f"flights {DAY}"]
 
 
 def test_rows_mended_in_two_steps_are_remembered(

@@ -79,6 +79,7 @@ def test_an_unusual_day_of_flights_is_stopped_unless_it_is_accepted(
     assert empty.lake.keys("stopped", "flights") == ()
     found = deliver(change, NEXT)
     assert re.search(told, found.warnings[0]), "what was accepted needs no second word"
+    assert found.warnings[0].endswith("the lake has these rows already: accepted before")
     with pytest.raises(DataError, match="flights 2013-01-09"):
         deliver(both(change, lambda rows: rows[1:]), NEXT, revision=LATER)
 

@@ -150,9 +150,10 @@ def _sorted_out(
     stops: dict[str | None, list[Breach]] = {}
     warnings = []
     for key, breach in breaches:
-        is_stopped = breach.blocks and not (breach.is_anomaly and terms.accept_anomalies)
-        if is_stopped and not (breach.is_anomaly and is_known(key)):
-            stops.setdefault(key, []).append(breach)
-        else:
+        if not breach.blocks or (breach.is_anomaly and terms.accept_anomalies):
             warnings.append(str(breach))
+        elif breach.is_anomaly and is_known(key):
+            warnings.append(f"{breach}; the lake has these rows already: accepted before")
+        else:
+            stops.setdefault(key, []).append(breach)
     return stops, tuple(warnings)

@@ -48,6 +48,21 @@ def test_a_look_changes_nothing(where: Settings) -> None:
     assert not where.home.exists()
 
 
+@pytest.mark.parametrize("act", [state.check_all, state.settle])
+def test_a_lost_database_of_models_is_not_replaced_by_a_new_one(
+    where: Settings, act: Callable[[Settings], object]
+) -> None:
+    """Nobody would see that the releases are gone: days would be scored by no model."""
+    state.settle(where)
+    (where.artifacts / "1").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"mlflow\.db is gone, but the files of its runs are in"):
+        act(where)
+    assert not where.mlflow_database.exists()
+    act(where.model_copy(update={"tracking_uri": "http://127.0.0.1:1"}))
+    where.mlflow_database.touch()
+    act(where)
+
+
 @pytest.mark.parametrize("act", [state.check, state.settle])
 def test_state_of_a_newer_version_is_refused(
     where: Settings, act: Callable[[Settings], object]

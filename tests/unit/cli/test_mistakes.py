@@ -147,10 +147,13 @@ def test_alerts_are_shown_of_all_or_of_one(say: Callable[..., Say], home: Path) 
         contact = Contact(slug, spec.owner, spec.contact, 4, f"docs/runbooks/{slug}.md")
         place = Place(f"{slug}_daily", f"run-{number}", "score", f"2020-01-0{number + 1}", 3)
         at = datetime(2020, 1, 9, number, tzinfo=UTC)
-        alert = Alert(Kind.TASK_FAILED, at, place, Message(f"seen {number}"), contact)
+        alert = Alert(
+            Kind.TASK_FAILED, at, place, Message(f"seen {number}", repair="mend it"), contact
+        )
         Notifier(settings()).tell(alert)
     _, out, _ = say("alerts")
-    assert [line.split()[0:2] for line in out.splitlines()[1:]] == [
+    assert out.count("repair: mend it") == 3
+    assert [line.split()[0:2] for line in out.splitlines()[1:] if "repair" not in line] == [
         ["2020-01-09", f"0{number}:00:00"] for number in range(3)
     ]
     assert f"score of {SLUG}_daily, 2020-01-03" in out and f"docs/runbooks/{SLUG}.md" in out
