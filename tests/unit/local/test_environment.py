@@ -64,23 +64,32 @@ def test_only_the_scheduler_pays_for_heavy_imports(command):
 def test_the_scheduler_pauses_only_while_nothing_happens(environment):
     """By the executor that the platform's options name, as Airflow loads it."""
     code = """
-import time
 from types import SimpleNamespace
 from airflow.executors.executor_loader import ExecutorLoader
+from airflow.utils.state import TaskInstanceState
 import flightline_executor
 
 executor, pauses, clock = ExecutorLoader.get_default_executor(), [], [1000.0]
 flightline_executor.time = SimpleNamespace(sleep=pauses.append, monotonic=lambda: clock[0])
-executor.sync = lambda: None  # its workers have nothing to do here
-told = []
-for is_busy, seconds in ((False, 0), (True, 1), (False, 1), (False, 10)):
-    executor.running = {"a task"} if is_busy else set()
+executor._spawn_workers_with_gc_freeze = lambda number: None  # nobody takes what is queued
+executor.start()
+
+def pauses_after(seconds):
     clock[0] += seconds
+    before = len(pauses)
     executor.heartbeat()
-    told.append(len(pauses))
+    return len(pauses) - before
+
+told = [pauses_after(0)]
+executor.queued_tasks["a"] = SimpleNamespace(key="a", ti=SimpleNamespace(priority_weight=1))
+told += [pauses_after(1), pauses_after(60)]
+executor.change_state("a", TaskInstanceState.RUNNING)
+told += [pauses_after(60)]
+executor.change_state("a", TaskInstanceState.SUCCESS)
+told += [pauses_after(9), pauses_after(2)]
 print(told)
 """
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert "[1, 1, 1, 2]" in found.stdout.splitlines(), found.stdout
+    assert "[1, 0, 0, 0, 0, 1]" in found.stdout.splitlines(), found.stdout
