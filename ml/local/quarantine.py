@@ -15,7 +15,8 @@ from ml.use_cases import load_spec
 if TYPE_CHECKING:
     from ml.core.ports import Platform
 
-_SHOWN_ROWS = 20
+_SHOWN_ROWS, _REASON_LENGTH = 20, 100
+_URGENT = ("stopped", "rejected", "nulled")  # outcomes, by what waits for a person
 _SNAPSHOT = "snapshot"  # what the list says where there is no key
 
 
@@ -34,13 +35,17 @@ def show_list(slug: str) -> None:
         key = entry.key or _SNAPSHOT
         table.add_row(entry.table, key, entry.outcome, f"{entry.rows:,}", reasons)
     out.print(table)
-    which = " ".join(filter(None, (slug, entries[0].table, entries[0].key)))
+    first = min(entries, key=lambda entry: _URGENT.index(entry.outcome))
+    which = " ".join(filter(None, (slug, first.table, first.key)))
     out.print(f"look at rows: flightline quarantine show {which}")
     out.print(f"after a fix:  flightline quarantine replay {which}")
+    if first.outcome == _URGENT[0]:
+        accept = f"flightline ingest {slug} {first.key or 'KEY'} --accept-anomalies"
+        out.print(f"if only volume or freshness is unusual, and right: {accept}", soft_wrap=True)
 
 
 def _short(reason: str) -> str:
-    return reason if len(reason) <= 60 else reason[:59] + "…"
+    return reason if len(reason) <= _REASON_LENGTH else reason[: _REASON_LENGTH - 1] + "…"
 
 
 def show_rows(slug: str, table: str, key: str, output: Path | None) -> None:

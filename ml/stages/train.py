@@ -46,7 +46,7 @@ class TrainResult:
         trials: how many points the search tried.
         dataset_digest: SHA-256 of the training set's content.
         model_digest: SHA-256 of the model file.
-        warnings: what is stale in the training set.
+        warnings: what is stale of the windows, the holdout too if it is a candidate.
     """
 
     version: int
@@ -93,8 +93,8 @@ def run(
     spec = platform.spec
     check_plan(spec.problem, spec.model, classes=len(spec.label.classes))
     windows = spec.windows(as_of)
-    if not is_trial:
-        require_transformed(platform, (*windows.fit, *windows.select, *windows.holdout))
+    read = (*windows.fit, *windows.select, *(() if is_trial else windows.holdout))
+    require_transformed(platform, read)
     platform.tracking.ping()
     examples = read_training_set(platform, windows)
     digest = frame_digest(examples)
@@ -119,7 +119,7 @@ def run(
         dataset_digest=digest,
         model_digest=tags["model.sha256"],
         url=platform.tracking.url(run_id),
-        warnings=stale_warnings(platform, {p.key for p in (*windows.fit, *windows.select)}),
+        warnings=stale_warnings(platform, {partition.key for partition in read}),
     )
 
 

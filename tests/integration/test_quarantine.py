@@ -26,9 +26,12 @@ from faults import (
     without,
 )
 from support import SLUG, platform_at
+from typer.testing import CliRunner
 
+from ml.cli import app
 from ml.core.errors import ConfigError, DataError, TransientError
 from ml.core.ports import Platform
+from ml.settings import Settings
 from ml.stages import quarantine
 from ml.use_cases import load_module
 from ml.use_cases.contracts import Contract
@@ -172,7 +175,9 @@ def test_a_fault_that_is_still_there_stops_the_replay_too(
     assert files(tmp_path / "home") == before
 
 
-def test_a_stopped_volume_is_accepted_by_a_replay(deliver: Source, empty: Platform) -> None:
+def test_a_stopped_volume_is_accepted_by_a_replay(
+    deliver: Source, empty: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deliver(None, "2013-01-07", "2013-01-13")
     with pytest.raises(DataError, match="2013-01-14 has 400 rows") as stopped:
         deliver(lambda rows: rows[:400], "2013-01-14")
@@ -181,6 +186,12 @@ def test_a_stopped_volume_is_accepted_by_a_replay(deliver: Source, empty: Platfo
     assert (entry.outcome, entry.rows) == ("stopped", 400)
     assert any(reason.startswith("volume: flights 2013-01-14 has 400") for reason in entry.reasons)
     assert any(reason.startswith("freshness: ") for reason in entry.reasons), "and every reason"
+    here = Settings(home=tmp_path / "home")
+    monkeypatch.setattr("ml.local.quarantine.settings", lambda: here)
+    told = CliRunner().invoke(app, ["quarantine", "list", SLUG]).output
+    assert "2013-01-14 has 400 rows, expected" in " ".join(told.split())
+    assert f"flightline quarantine show {SLUG} flights 2013-01-14" in told, "not the planes"
+    assert f"right: flightline ingest {SLUG} 2013-01-14 --accept-anomalies" in told
     with pytest.raises(DataError):
         quarantine.replay(empty)
     found = quarantine.replay(empty, accept_anomalies=True)
