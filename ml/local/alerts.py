@@ -35,9 +35,7 @@ def _table(told: Sequence[dict[str, Any]]) -> Table:
             alert["at"][:19].replace("T", " "),
             alert["kind"].replace("_", " "),
             f"{where}, {alert['partition'] or alert['run']}",
-            "\n".join(
-                filter(None, (alert["seen"], alert.get("repair") and f"repair: {alert['repair']}"))
-            ),
+            alert["seen"] + (f"\nrepair: {alert['repair']}" if alert.get("repair") else ""),
             alert["runbook"],
         )
         table.add_row(*(Text(cell) for cell in cells))

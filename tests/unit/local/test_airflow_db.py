@@ -53,3 +53,10 @@ def test_a_damaged_database_is_told_and_stops_nothing(scratch):
     (scratch.logs / "platform.jsonl").write_text('{"at": "2026-01-01T12:00:00Z", "event": "start"}')
     told = condition.look(scratch)
     assert "cannot be read: file is not a database" in told.happened[-1]
+
+
+def test_a_lost_database_of_models_is_the_first_thing_to_do(scratch):
+    (scratch.artifacts / "1").mkdir(parents=True)
+    assert "mlflow.db is gone" in condition.look(scratch).next_steps[0]
+    scratch.mlflow_database.touch()
+    assert "is gone" not in "".join(condition.look(scratch).next_steps)
