@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from model_faults import stored_evidence, stored_verdicts, tripped, with_answers
-from support import training_set
+from support import training_set, with_labels
 
 from ml.core.digests import json_digest
 from ml.core.errors import ConfigError, DataError, GateRejected
@@ -23,7 +24,7 @@ from ml.core.gates import Decision, decide, judge
 from ml.core.plans import GatePlan
 from ml.core.ports import Platform
 from ml.core.spec import UseCase
-from ml.stages import promote, validate
+from ml.stages import promote, train, validate
 
 pytestmark = pytest.mark.xdist_group("chain")
 Broken = Callable[..., Platform]
@@ -60,6 +61,16 @@ def test_a_holdout_that_is_stale_is_told(broken: Broken, chain: Any) -> None:
     platform.lake.write("raw", "flights", key, rows.slice(1))
     (warning,) = validate.run(platform, version=2).warnings
     assert warning.startswith(f"1 of its partitions are stale, {key} to {key}: flightline trans")
+    again = dataclasses.replace(platform, code_digest=chain.platform.code_digest)
+    as_of = platform.spec.as_of("2013-03-20")
+    assert train.run(again, as_of=as_of).warnings == (warning,), "its candidate is told, too"
+
+    def late(labels: pd.DataFrame) -> pd.DataFrame:
+        return labels.assign(label_known_at=labels["label_known_at"] + timedelta(days=2))
+
+    with pytest.raises(DataError, match="late or never came are of") as invalid:
+        validate.run(with_labels(platform, late), version=2)
+    assert warning in invalid.value.seen, "most of all where it may be the reason"
 
 
 def released(platform: Platform) -> list[str]:
