@@ -98,11 +98,9 @@ def remembered(platform: Platform, found: Delivery) -> tuple[Delivery, ...]:
         return (replace(found, rows=made, given=given),)
     rest = rows.filter(~pl.col(KEY).is_in([*again]))
     if differences:
-        mended_only = tuple(p for p in found.partitions if p.key in again)
-        return (
-            replace(found, partitions=mended_only, rows=made, given=given),
-            replace(found, partitions=others, rows=rest),
-        )
+        partitions = tuple(p for p in found.partitions if p.key in again)
+        mended_only = replace(found, partitions=partitions, rows=made, given=given)
+        return mended_only, replace(found, partitions=others, rows=rest)
     return (replace(found, rows=pl.concat([rest, made.select(rest.columns)]), given=given),)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,7 @@ from ml.stages.intake.compare import FLAGS, STAMP
 from ml.stages.intake.deliveries import Delivery, partition_name
 from ml.stages.intake.judge import GIVEN, KEY, NULLED, STOPPED, STOPPED_BY, contracts
 from ml.stages.intake.memory import Mended, conformed, given_digest, recall
+from ml.use_cases.contracts import Contract
 
 _VERDICT = ("outcome", "reasons")
 _SEPARATOR = "; "
@@ -76,123 +78,133 @@ def delivery(platform: Platform, table: Table, key: str | None, path: Path) -> D
         DataError: if it cannot be read or has other columns; if the partition is not in the lake,
             or has other rows with the same keys.
     """
-    rows = _read(platform, table, key, path)
-    partitions = () if key is None else (platform.spec.partition(key),)
-    if was_stopped(platform, table.name, key):
-        given = platform.lake.metadata(STOPPED, table.name, key).get(GIVEN)
-        if given is None:
-            stopped = quarantined(platform, table.name, key)
-            given = given_digest(stopped.drop(*_VERDICT, KEY, strict=False))
-        return Delivery(table, partitions, rows, {key: given}, path)
-    if not platform.lake.metadata("raw", table.name, key):
-        raise DataError(
-            f"{partition_name(table.name, key)} is not in the lake, so there is nothing to mend",
-            repair=f"ingest it first: flightline ingest {platform.spec.slug} {key or '…'}",
-        )
     contract = contracts(platform.spec.slug).get(table.name)
-    unique = contract.key if contract else ()
-    known = recall(platform, table, [key]).get(key)
-    if known is None:
-        found = _as_delivered(platform, table, key, unique)
-        known = Mended(given_digest(found), found)
-    merged = _merged(platform, table, key, path, rows, known.rows, unique)
-    return Delivery(table, partitions, merged, {key: known.given}, path)
+    return _Mending(platform, table, key, path, contract).delivery()
 
 
-def _merged(
-    platform: Platform,
-    table: Table,
-    key: str | None,
-    path: Path,
-    rows: pl.DataFrame,
-    known: pl.DataFrame,
-    unique: Sequence[str],
-) -> pl.DataFrame:
-    """What is known of a partition, with the rows of a file in the place of quarantined ones."""
-    whole = known if key is None else known.with_columns(pl.lit(key).alias(KEY))
-    whole = whole.select(rows.columns)
-    if _without(rows, whole, whole.columns).is_empty():  # a replay that is given once more
-        return whole
-    before = quarantined(platform, table.name, key).select(rows.columns)
-    left = before.clear() if len(before) == len(rows) else _without(before, rows, unique)
-    # A row with a nulled cell is in both.
-    others = _without(_without(whole, before, unique or whole.columns), rows, whole.columns)
-    if taken := len(others) - len(_without(others, rows, unique)):
-        raise DataError(
-            f"{taken:,} rows of {path} have the keys of other rows of "
-            + partition_name(table.name, key),
-            expected="keys that no row of the lake has: nobody could say which one is right",
-            repair="mend their keys, or leave them out of the file",
+@dataclass(frozen=True)
+class _Mending:
+    """A file of mended rows, and the partition that it is for."""
+
+    platform: Platform
+    table: Table
+    key: str | None
+    path: Path
+    contract: Contract | None
+
+    @property
+    def name(self) -> str:
+        return partition_name(self.table.name, self.key)
+
+    @property
+    def primary_key(self) -> Sequence[str]:
+        return self.contract.key if self.contract else ()
+
+    def delivery(self) -> Delivery:
+        rows = self._rows()
+        if was_stopped(self.platform, self.table.name, self.key):
+            return self._made_of(rows, self._given_when_stopped())
+        if not self.platform.lake.metadata("raw", self.table.name, self.key):
+            command = f"flightline ingest {self.platform.spec.slug} {self.key or '…'}"
+            raise DataError(
+                f"{self.name} is not in the lake, so there is nothing to mend",
+                repair=f"ingest it first: {command}",
+            )
+        known = recall(self.platform, self.table, [self.key]).get(self.key)
+        if known is None:
+            found = self._as_delivered()
+            known = Mended(given_digest(found), found)
+        return self._made_of(self._merged(rows, known.rows), known.given)
+
+    def _made_of(self, rows: pl.DataFrame, given: str) -> Delivery:
+        partitions = () if self.key is None else (self.platform.spec.partition(self.key),)
+        return Delivery(self.table, partitions, rows, {self.key: given}, self.path)
+
+    def _given_when_stopped(self) -> str:
+        given = self.platform.lake.metadata(STOPPED, self.table.name, self.key).get(GIVEN)
+        return given or given_digest(self._quarantined().drop(*_VERDICT, KEY, strict=False))
+
+    def _quarantined(self) -> pl.DataFrame:
+        return quarantined(self.platform, self.table.name, self.key)
+
+    def _merged(self, rows: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+        """What is known of the partition, with the file's rows in the place of quarantined ones."""
+        whole = self._keyed(known).select(rows.columns)
+        if _without(rows, whole, whole.columns).is_empty():  # a replay that is given once more
+            return whole
+        before, key = self._quarantined().select(rows.columns), self.primary_key
+        left = before.clear() if len(before) == len(rows) else _without(before, rows, key)
+        # A row with a nulled cell is in both.
+        others = _without(_without(whole, before, key or whole.columns), rows, whole.columns)
+        if taken := len(others) - len(_without(others, rows, key)):
+            raise DataError(
+                f"{taken:,} rows of {self.path} have the keys of other rows of {self.name}",
+                expected="keys that no row of the lake has: nobody could say which one is right",
+                repair="mend their keys, or leave them out of the file",
+            )
+        return pl.concat([others, rows, left], how="diagonal_relaxed")
+
+    def _as_delivered(self) -> pl.DataFrame:
+        """The partition of the lake with its quarantined rows as they were delivered."""
+        aside = self._quarantined()
+        if not self.primary_key and NULLED in aside["outcome"].to_list():
+            raise DataError(
+                f"rows of {self.name} were nulled in a cell, and its contract has no primary key",
+                expected="a key: nobody could say which rows of the lake they are",
+                repair="give the contract a primary key, or have the source send the rows again",
+            )
+        raw = frame(self.platform, "raw", self.table.name, self.key)
+        raw = raw.drop(FLAGS, STAMP, KEY, strict=False)
+        aside = aside.select(raw.columns)
+        return pl.concat([_without(raw, aside, self.primary_key), aside], how="diagonal_relaxed")
+
+    def _rows(self) -> pl.DataFrame:
+        """The file's rows in the contract's types; if they have others, nothing is changed."""
+        found, differences = conformed(self.platform, self.table, self._keyed(self._read()))
+        if differences and self.contract:
+            schema = self.contract.rows
+            raise DataError(
+                f"{self.path} has another schema: " + "; ".join(differences),
+                expected=f"the columns of {schema.__module__}.{schema.__name__}",
+                repair="mend the file",
+            )
+        return found
+
+    def _read(self) -> pl.DataFrame:
+        suffix = _suffix(self.path)
+        if not self.path.is_file():
+            names = f"{self.platform.spec.slug} {self.table.name} {self.key or ''}"
+            raise ConfigError(
+                f"no file {self.path}",
+                repair=f"write it: flightline quarantine show {names} --output {self.path}",
+            )
+        try:
+            if suffix == ".parquet":
+                rows = pl.read_parquet(self.path)
+            else:
+                rows = self._typed(pl.read_csv(self.path, infer_schema=False))
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(
+                f"cannot read {self.path}: {error}",
+                expected=f"a {suffix} file as `flightline quarantine show --output` writes it",
+                repair="mend the file, or write it anew",
+            ) from error
+        return rows.drop(*_VERDICT, KEY, strict=False)
+
+    def _typed(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Texts of a CSV file in the types of the contract, or else of what was delivered."""
+        types = self.contract.columns if self.contract else self._quarantined().schema
+        return rows.with_columns(
+            _parsed(name, dtype) for name, dtype in types.items() if name in rows.columns
         )
-    return pl.concat([others, rows, left], how="diagonal_relaxed")
 
-
-def _as_delivered(
-    platform: Platform, table: Table, key: str | None, unique: Sequence[str]
-) -> pl.DataFrame:
-    """A partition of the lake with its quarantined rows as they were delivered."""
-    aside = quarantined(platform, table.name, key)
-    if not unique and NULLED in aside["outcome"].to_list():
-        raise DataError(
-            f"rows of {partition_name(table.name, key)} were nulled in a cell, and its contract "
-            "has no primary key",
-            expected="a key: nobody could say which rows of the lake they are",
-            repair="give the contract a primary key, or have the source send the rows again",
-        )
-    raw = frame(platform, "raw", table.name, key).drop(FLAGS, STAMP, KEY, strict=False)
-    aside = aside.select(raw.columns)
-    return pl.concat([_without(raw, aside, unique), aside], how="diagonal_relaxed")
+    def _keyed(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows if self.key is None else rows.with_columns(pl.lit(self.key).alias(KEY))
 
 
 def _without(rows: pl.DataFrame, others: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     """Rows that have no equal among the others."""
     return rows.join(others, on=list(key), how="anti", nulls_equal=True) if key else rows
-
-
-def _read(platform: Platform, table: Table, key: str | None, path: Path) -> pl.DataFrame:
-    suffix = _suffix(path)
-    if not path.is_file():
-        raise ConfigError(
-            f"no file {path}",
-            repair=f"write it: flightline quarantine show {platform.spec.slug} {table.name} "
-            f"{key or ''} --output {path}",
-        )
-    try:
-        if suffix == ".parquet":
-            rows = pl.read_parquet(path)
-        else:
-            rows = _typed(platform, table, key, pl.read_csv(path, infer_schema=False))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(
-            f"cannot read {path}: {error}",
-            expected=f"a {suffix} file as `flightline quarantine show --output` writes it",
-            repair="mend the file, or write it anew",
-        ) from error
-    rows = rows.drop(*_VERDICT, KEY, strict=False)
-    rows = rows if key is None else rows.with_columns(pl.lit(key).alias(KEY))
-    return _conforming(platform, table, path, rows)
-
-
-def _conforming(platform: Platform, table: Table, path: Path, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows in the contract's types; the quarantine stays as it is if that cannot be done."""
-    contract = contracts(platform.spec.slug).get(table.name)
-    found, differences = conformed(platform, table, rows)
-    if differences and contract:
-        raise DataError(
-            f"{path} has another schema: " + "; ".join(differences),
-            expected=f"the columns of {contract.rows.__module__}.{contract.rows.__name__}",
-            repair="mend the file",
-        )
-    return found
-
-
-def _typed(platform: Platform, table: Table, key: str | None, rows: pl.DataFrame) -> pl.DataFrame:
-    """Texts of a CSV file in the types of the contract, or else of what was delivered."""
-    contract = contracts(platform.spec.slug).get(table.name)
-    types = contract.columns if contract else quarantined(platform, table.name, key).schema
-    return rows.with_columns(
-        _parsed(name, dtype) for name, dtype in types.items() if name in rows.columns
-    )
 
 
 def _parsed(name: str, dtype: pl.DataType) -> pl.Expr:
