@@ -77,6 +77,15 @@ class LakeConformance:
             assert lake.read("raw", "events").drop_columns(["partition_key"]).equals(table)
             assert lake.count("raw", "events", "a") == len(table)
 
+    def test_tables_are_those_that_hold_anything(self, lake: ParquetLake) -> None:
+        assert lake.tables("raw") == ()
+        lake.write("raw", "places", None, rows(1))
+        lake.write("raw", "events", "2020-01-01", rows(1))
+        lake.write("marts", "fct_events", "2020-01-01", rows(1))
+        assert lake.tables("raw") == ("events", "places")
+        lake.remove("raw", "places", None)
+        assert lake.tables("raw") == ("events",)
+
     def test_writing_again_replaces_the_partition(self, lake: ParquetLake) -> None:
         first = lake.write("raw", "events", "a", rows(1, 2), {"stamp": "1"})
         second = lake.write("raw", "events", "a", rows(5))

@@ -112,6 +112,10 @@ class ParquetLake:
     def remove(self, area: str, table: str, key: str | None) -> None:
         self.objects.delete(self._name(area, table, key))
 
+    def tables(self, area: str) -> tuple[str, ...]:
+        names = self.objects.names(f"{area}/{self.slug}")
+        return tuple(sorted({name.split("/")[2] for name in names if name.endswith(f"/{_FILE}")}))
+
     def keys(self, area: str, table: str) -> tuple[str, ...]:
         start, end = f"{self._folder(area, table)}/{_COLUMN}=", f"/{_FILE}"
         names = self.objects.names(self._folder(area, table))

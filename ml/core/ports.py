@@ -69,6 +69,10 @@ class Lake(Protocol):
         """Drop one partition; fine if there is none."""
         ...
 
+    def tables(self, area: str) -> tuple[str, ...]:
+        """Tables of an area that hold anything, in order."""
+        ...
+
     def keys(self, area: str, table: str) -> tuple[str, ...]:
         """Keys of the partitions that exist, in order."""
         ...

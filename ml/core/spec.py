@@ -28,6 +28,7 @@ from ml.core.plans import (
     Share,
     UnitCost,
 )
+from ml.core.prediction_source import ANSWER_COLUMNS
 from ml.core.problems import ProblemType
 from ml.core.windows import Windows, training_windows
 
@@ -304,7 +305,18 @@ class UseCase(Frozen):
         require_fitting(self.gates, self.scope)
         if self.gates.segments and not self.segments:
             raise ValueError("gates.segments without segments; expected columns of the mart")
+        self._require_other_names_than_answers()
         return self
+
+    def _require_other_names_than_answers(self) -> None:
+        """Or a prediction would be compared with itself where it is read beside its event."""
+        label, model = self.label, self.model
+        named = {"key": (self.key,), "decided_at": (self.decided_at,), "segments": self.segments}
+        named["label"] = (label.column, label.known_at, label.expected)
+        named |= {"model.rule.by": model.rule.by, "model.naive": tuple(model.naive.values())}
+        for field, columns in named.items():
+            if taken := sorted({*columns} & ANSWER_COLUMNS - {field}):
+                raise ValueError(f"{field} {taken[0]}: predictions have it, too; expected another")
 
     def _require_fitting_parts(self) -> None:
         """What is for one problem type only is for this one."""

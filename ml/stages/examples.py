@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ml.adapters.features import FEATURES_KNOWN_AT
 from ml.adapters.model_files import as_text
 from ml.core.errors import ConfigError, DataError
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
+from ml.core.problems import ProblemType
 from ml.core.spec import Label, UseCase
 
 
@@ -64,12 +66,21 @@ def read_events(platform: Platform, partitions: Sequence[Partition]) -> pd.DataF
     """The mart's rows of these partitions as last exported, ordered by decision time and key.
 
     Raises:
+        ConfigError: if the key is no text: the router hashes it.
         DataError: if a partition was not transformed.
     """
     spec = platform.spec
     require_transformed(platform, partitions)
     keys = [partition.key for partition in partitions]
-    events: pd.DataFrame = platform.lake.read("marts", spec.mart, keys).to_pandas()
+    rows = platform.lake.read("marts", spec.mart, keys)
+    _require_columns(rows.column_names, [spec.key, spec.decided_at], spec.mart)
+    if not pa.types.is_string(kind := rows.schema.field(spec.key).type):
+        raise ConfigError(
+            f"{spec.key} of {spec.mart} is {kind}",
+            expected="text, which identifies the row everywhere",
+            repair=f"cast it to varchar in the dbt models {spec.mart} and {spec.label.table}",
+        )
+    events: pd.DataFrame = rows.to_pandas()
     return events.sort_values([spec.decided_at, spec.key], ignore_index=True)
 
 
@@ -80,19 +91,19 @@ def read_examples(platform: Platform, partitions: Sequence[Partition]) -> pd.Dat
         One row for each event, in the order of `read_events`: key, partition_key, decision time,
         the label, when it was known and whether one is expected, `features_known_at` (when the
         newest of the row's features became known), the columns by which quality is looked at, and
-        the model's. Numbers are float64, NaN where unknown; categories and groups are text, None
-        where unknown.
+        the model's. Numbers are float64, NaN where unknown or infinite (what a division by zero
+        gives); categories and groups are text, None where unknown.
 
     Raises:
         ConfigError: if the spec names a column that the mart or the labels do not have, or that is
             to be an input of the model and is none.
-        DataError: if a partition was not transformed, or a label is none of the spec's classes.
+        DataError: if a partition was not transformed, or a label cannot be one of the problem.
     """
     spec, numbers = platform.spec, number_columns(platform)
     require_inputs(platform)
     events = read_events(platform, partitions)
     text = [name for name in (*spec.context, *spec.features.categorical) if name not in numbers]
-    _require_columns(events, [*spec.features.on_request, *text], spec.mart)
+    _require_columns(events.columns, [*spec.features.on_request, *text], spec.mart)
     # Labels come last: what looks features up never gets to see them.
     frame = platform.features.historical(events, spec.decided_at)
     labels = _read_labels(platform, partitions)
@@ -109,19 +120,22 @@ def read_examples(platform: Platform, partitions: Sequence[Partition]) -> pd.Dat
         FEATURES_KNOWN_AT,
     ]
     columns = dict.fromkeys([*kept, *spec.context, *model_columns(platform)])
-    return frame[list(columns)].astype(dict.fromkeys(numbers, "float64"))
+    found = frame[list(columns)].astype(dict.fromkeys(numbers, "float64"))
+    found[numbers] = found[numbers].where(np.isfinite(found[numbers]))
+    return found
 
 
 def _label_columns(label: Label) -> list[str]:
     return [label.column, label.known_at, *([label.expected] if label.expected else [])]
 
 
-def _require_columns(frame: pd.DataFrame, wanted: Sequence[str], table: str) -> None:
-    if absent := [name for name in dict.fromkeys(wanted) if name not in frame.columns]:
+def _require_columns(there: Collection[str], wanted: Sequence[str], table: str) -> None:
+    if absent := [name for name in dict.fromkeys(wanted) if name not in there]:
         raise ConfigError(
             f"the table {table} has no column {', '.join(absent)}",
             expected="every column that the spec names: "
-            "segments, model.rule.by, features.on_request, features.categorical, label",
+            "key, decided_at, segments, model.rule.by, features.on_request, features.categorical, "
+            "label",
             repair=f"add it to the dbt model {table} and transform again, or mend the spec",
         )
 
@@ -129,29 +143,35 @@ def _require_columns(frame: pd.DataFrame, wanted: Sequence[str], table: str) -> 
 def _read_labels(platform: Platform, partitions: Sequence[Partition]) -> pd.DataFrame:
     label, keys = platform.spec.label, [partition.key for partition in partitions]
     labels: pd.DataFrame = platform.lake.read("marts", label.table, keys).to_pandas()
-    _require_columns(labels, _label_columns(label), label.table)
-    require_classes(platform.spec, labels[label.column].to_numpy("float64", na_value=np.nan))
+    _require_columns(labels.columns, _label_columns(label), label.table)
+    require_labels(platform.spec, labels[label.column].to_numpy("float64", na_value=np.nan))
     return labels[[platform.spec.key, *_label_columns(label)]]
 
 
-def require_classes(spec: UseCase, label: np.ndarray) -> None:
-    """Raise `DataError` for a label that is the index of no class; a missing one may come yet.
+def require_labels(spec: UseCase, label: np.ndarray) -> None:
+    """Raise `DataError` for a label that cannot be one; a missing one may come yet.
 
     Args:
         label: shape (n,), float64, NaN where unknown.
     """
-    classes = spec.label.classes
+    classes, repair = spec.label.classes, f"mend the SQL of {spec.label.table}"
     known = label[~np.isnan(label)]
-    wrong = known[~np.isin(known, np.arange(len(classes)))] if classes else known[:0]
-    if len(wrong):
+    if spec.problem is ProblemType.REGRESSION:
+        wrong, expected = known[np.isinf(known)], "a finite number"
+    elif spec.problem is ProblemType.BINARY:
+        wrong, expected = known[~np.isin(known, (0, 1))], "0 or 1: 1 is what the score is for"
+    else:
+        wrong = known[~np.isin(known, np.arange(len(classes)))]
         meant = ", ".join(f"{index} {name}" for index, name in enumerate(classes))
+        expected = f"the index of a class of the spec: {meant}"
+        repair += ", or name the class in label.classes and train again"
+    if len(wrong):
         raise DataError(
             f"{spec.label.column} of {spec.label.table} is {wrong[0]:g} in {len(wrong):,} of "
             f"{len(known):,} rows"
             + ("" if (wrong == wrong[0]).all() else ", or another such value"),
-            expected=f"the index of a class of the spec: {meant}",
-            repair=f"mend the SQL of {spec.label.table}, or name the class in label.classes and "
-            "train again",
+            expected=expected,
+            repair=repair,
         )
 
 

@@ -17,7 +17,7 @@ from ml.core.ports import Platform
 from ml.core.problems import ProblemType
 from ml.core.spec import Label, UseCase
 from ml.stages.answers import amount, class_shares, shares_of, told_shares
-from ml.stages.examples import require_classes
+from ml.stages.examples import require_labels
 
 # The log's columns in the order in which people read them; without the features, which are long.
 _ANSWER = ["score", "lower", "upper", "decision", "probability"]
@@ -210,8 +210,8 @@ def with_outcome(spec: UseCase, rows: pd.DataFrame) -> pd.DataFrame:
     """The class behind a label, and what the decision has cost once the label is known."""
     label = rows[spec.label.column].to_numpy("float64", na_value=np.nan)
     known = ~np.isnan(label)
+    require_labels(spec, label)
     if classes := spec.label.classes:
-        require_classes(spec, label)
         names = np.full(len(rows), None, dtype=object)
         names[known] = np.array(classes, dtype=object)[label[known].astype(int)]
         rows = rows.assign(**{label_class(spec.label): names})

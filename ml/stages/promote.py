@@ -23,7 +23,7 @@ from ml.core.release import (
     standings,
     start_canary,
 )
-from ml.stages.releasing import put_in_force
+from ml.stages.releasing import put_in_force, released
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def run(platform: Platform, *, version: int, as_champion: bool = False) -> Promo
         GateRejected: if it did not pass.
     """
     candidate = platform.registry.version(version)
-    releases = platform.registry.releases()
+    releases = released(platform)
     _require_accepted(platform, candidate, releases)
     current = releases[-1] if releases else None
     if as_champion:

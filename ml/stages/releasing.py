@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ml.core.errors import DataError
 from ml.core.ports import Platform
 from ml.core.release import ROLLED_BACK, Release, Standing, standings
 
 ROLLED_BACK_FROM = "release.rolled_back_from_revision"
 """Tag of a version, the last write of its rollback: without it, the rollback broke off."""
+
+
+def released(platform: Platform) -> tuple[Release, ...]:
+    """Every release so far, the oldest first.
+
+    Raises:
+        DataError: if there is none, and yet one has answered: they are lost.
+    """
+    found = platform.registry.releases()
+    if not found and platform.lake.tables("predictions"):
+        slug = platform.spec.slug
+        raise DataError(
+            f"the releases of {slug} are lost, but there are predictions that they made",
+            expected=f"the registered model {slug} in MLflow, with a tag for each release",
+            repair="restore MLflow's database: without them the next candidate would pass as the "
+            "first model ever; to begin anew on purpose, move the predictions of "
+            f"{slug} out of the lake",
+        )
+    return found
 
 
 def put_in_force(platform: Platform, release: Release) -> None:

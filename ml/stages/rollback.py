@@ -16,7 +16,7 @@ from ml.core.release import (
     standings,
     step_back,
 )
-from ml.stages.releasing import ROLLED_BACK_FROM, put_in_force
+from ml.stages.releasing import ROLLED_BACK_FROM, put_in_force, released
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def run(platform: Platform, *, reason: str = "", expect: int = 0) -> RollbackRes
         DataError: if the champion before cannot be used.
     """
     reason = _checked(reason)
-    releases = platform.registry.releases()
+    releases = released(platform)
     if not releases:
         raise ConfigError(
             f"nothing of {platform.spec.slug} was released yet",

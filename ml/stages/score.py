@@ -26,6 +26,7 @@ from ml.core.router import key_hash
 from ml.core.spec import UseCase
 from ml.stages.answers import Answer, ask, class_shares, no_answer
 from ml.stages.examples import model_columns, read_examples
+from ml.stages.releasing import released
 
 # What a rerun may change: how long it took, and whether it was one of a range.
 _NOT_DIGESTED = ["champion_latency_us", "canary_latency_us", "source"]
@@ -62,9 +63,13 @@ class ScoreResult:
 def run(platform: Platform, *, partitions: Sequence[Partition], source: Source) -> ScoreResult:
     """Score these partitions, each by the release that was in force when it began.
 
-    Running it again overwrites the log of the same partition and revision.
+    Running it again overwrites the log of the same partition and revision; of a partition that has
+    no events any more, the log goes.
+
+    Raises:
+        DataError: if a partition was not transformed, or the champion has no answer.
     """
-    releases = platform.registry.releases()
+    releases = released(platform)
     in_force = {p.key: in_force_at(releases, p.start) for p in partitions}
     answerable = [p for p in partitions if in_force[p.key]]
     skipped = tuple(p.key for p in partitions if not in_force[p.key])
@@ -72,14 +77,19 @@ def run(platform: Platform, *, partitions: Sequence[Partition], source: Source) 
     if answerable:
         examples = read_examples(platform, answerable)
         models: dict[int, Model] = {}
-        for key, rows in examples.groupby("partition_key", sort=True):
-            release = in_force[str(key)]
+        by_key = dict(iter(examples.groupby("partition_key")))
+        for key in sorted(p.key for p in answerable):
+            release = in_force[key]
             assert release is not None
-            log = _score(platform, release, rows.reset_index(drop=True), source, models)
+            table = f"revision={release.revision}"
+            if key not in by_key:
+                platform.lake.remove("predictions", table, key)
+                continue
+            rows = by_key[key].reset_index(drop=True)
+            log = _score(platform, release, rows, source, models)
             content = pa.Table.from_pandas(log, schema=PREDICTION_LOG, preserve_index=False)
             content = content.drop_columns(["partition_key"])
-            table = f"revision={release.revision}"
-            platform.lake.write("predictions", table, str(key), content)
+            platform.lake.write("predictions", table, key, content)
             logs.append(log)
     # Only what is summed up: columns that are empty in some logs have no common type.
     answers = [log[["served", "score"]] for log in logs]

@@ -22,6 +22,7 @@ from ml.core.statistics import Estimate
 from ml.stages import notes, plots
 from ml.stages.evidence import Gathered, gather
 from ml.stages.examples import group_values, naive_values
+from ml.stages.releasing import released
 from ml.stages.stale import stale_warnings
 
 _DECISION, _STATUS = "release.decision", "release.status"
@@ -60,7 +61,7 @@ def run(platform: Platform, *, version: int) -> ValidateResult:
     """
     candidate = platform.registry.version(version)
     _require_trained_here(candidate)
-    releases = platform.registry.releases()
+    releases = released(platform)
     is_released = version in standings(releases)
     _forget_verdict(platform, candidate, is_released=is_released)
     opponent = opponent_of(releases, version)

@@ -13,7 +13,7 @@ from zipfile import BadZipFile, ZipFile
 
 import polars as pl
 import pyarrow as pa
-from pyarrow.csv import ConvertOptions, read_csv
+from pyarrow.csv import ConvertOptions, ParseOptions, read_csv
 
 from ml.core.errors import ConfigError, DataError
 from ml.core.partitions import Cadence, Partition
@@ -157,8 +157,9 @@ class _Reader:
             strings_can_be_null=True,
             column_types=dict.fromkeys(self.texts, pa.string()),
         )
+        parsing = ParseOptions(newlines_in_values=True)
         # pyarrow.csv: polars is slow to infer timestamps, and infers from the first rows only.
-        rows = pl.from_arrow(read_csv(pa.BufferReader(content), convert_options=options))
+        rows = pl.from_arrow(read_csv(pa.BufferReader(content), None, parsing, options))
         assert isinstance(rows, pl.DataFrame)
         return rows
 

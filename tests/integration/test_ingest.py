@@ -9,7 +9,7 @@ import pytest
 from faults import DAY, Change, Source, at, bad, both, files, lives, raw, real
 from support import SLUG, platform_at
 
-from ml.core.errors import DataError
+from ml.core.errors import ConfigError, DataError
 from ml.core.ports import Platform
 from ml.use_cases import load_module
 from ml.use_cases.contracts import Contract
@@ -184,6 +184,16 @@ def test_another_schema_is_refused_by_the_name_of_its_column(
     kept = empty.lake.read("stopped", "flights", [DAY]).to_pylist()
     assert len(kept) == 720 and {row["outcome"] for row in kept} == {"stopped"}
     assert "another schema" in kept[0]["reasons"][0]
+
+
+@pytest.mark.parametrize("name", ["outcome", "reasons", "flags", "corrected_at", "row_number"])
+def test_a_column_that_the_platform_adds_is_refused(
+    deliver: Source, empty: Platform, name: str
+) -> None:
+    """A rejected row of a table with its own `outcome` would count as good."""
+    with pytest.raises(ConfigError, match=f"flights has a column {name}") as caught:
+        deliver(lambda rows: rows.with_columns(pl.lit("won").alias(name)))
+    assert "rename it" in caught.value.repair and empty.lake.keys("raw", "flights") == ()
 
 
 def test_casts_that_lose_nothing_are_no_change(deliver: Source) -> None:

@@ -163,9 +163,10 @@ def bars(axis: Axes, values: Sequence[float], *, colours: Sequence[str]) -> None
 
 
 def rows_of_names(axis: Axes, names: Sequence[str], *, labelled: bool = True) -> None:
-    """One line for each name, the first on top."""
+    """One line for each name, the first on top; a dollar in it is no formula."""
     if labelled:
-        axis.set_yticks(np.arange(len(names)), list(names), fontsize=9)
+        plain = [name.replace("$", r"\$") for name in names]
+        axis.set_yticks(np.arange(len(names)), plain, fontsize=9)
     else:
         axis.set_yticks([])
     axis.set_ylim(len(names) - 0.4, -0.6)

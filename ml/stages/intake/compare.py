@@ -8,7 +8,8 @@ from hashlib import sha256
 import polars as pl
 import polars.selectors as cs
 
-FLAGS, STAMP, STATUS = "flags", "corrected_at", "status"
+FLAGS, STAMP = "flags", "corrected_at"
+STATUS, _KNOWN = "flightline.status", "flightline.known"  # a table may have columns of any name
 TIME = pl.Datetime("us", time_zone="UTC")
 SAME, CHANGED, ADDED, REMOVED = "same", "changed", "added", "removed"
 _BEFORE = " before"
@@ -44,7 +45,7 @@ def content_digest(rows: pl.DataFrame, *, in_order: bool = True) -> str:
 
 
 def compare(old: pl.DataFrame, new: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Rows of `new`, then those that only `old` has, with `status` and their old `corrected_at`.
+    """Rows of `new`, then those that only `old` has, with STATUS and their old `corrected_at`.
 
     Args:
         old: as the lake has them.
@@ -57,7 +58,7 @@ def compare(old: pl.DataFrame, new: pl.DataFrame, key: Sequence[str]) -> pl.Data
         added = new.with_columns(_status(ADDED), no_stamp())
         return pl.concat([added, known.with_columns(_status(REMOVED))], how="diagonal")
     joined = new.join(
-        known.with_columns(known=True),
+        known.with_columns(pl.lit(True).alias(_KNOWN)),
         on=list(key),
         how="left",
         suffix=_BEFORE,
@@ -66,7 +67,7 @@ def compare(old: pl.DataFrame, new: pl.DataFrame, key: Sequence[str]) -> pl.Data
     values = [name for name in new.columns if name not in (*key, FLAGS)]
     differs = [pl.col(name).ne_missing(pl.col(name + _BEFORE)) for name in values]
     status = (
-        pl.when(pl.col("known").is_null())
+        pl.when(pl.col(_KNOWN).is_null())
         .then(pl.lit(ADDED))
         .when(pl.any_horizontal(pl.lit(False), *differs))
         .then(pl.lit(CHANGED))

@@ -14,7 +14,7 @@ from zlib import error as ZlibError  # noqa: N812  # a class, whatever its case
 import polars as pl
 import pyarrow as pa
 
-from ml.core.errors import DataError, TransientError
+from ml.core.errors import ConfigError, DataError, TransientError
 from ml.core.partitions import Partition
 from ml.core.ports import Platform
 from ml.core.spec import Freshness, Table, Volume
@@ -140,10 +140,21 @@ class Extent:
 def extent(
     table: Table, rows: int, good: pl.DataFrame, partition: Partition | None = None
 ) -> Extent:
-    """The extent of a partition, or of a snapshot."""
-    if partition is None or table.is_snapshot or table.freshness is None:
+    """The extent of a partition, or of a snapshot.
+
+    Raises:
+        ConfigError: if freshness is to be told by a column that is no timestamp.
+    """
+    if partition is None or table.is_snapshot or table.freshness is None or good.is_empty():
         return Extent(rows)
-    newest = good[table.freshness.column].max()
+    column = table.freshness.column
+    if not isinstance(kind := good.schema.get(column), pl.Datetime | pl.Null):
+        raise ConfigError(
+            f"freshness of {table.name} is told by {column}, which is {kind or 'no column of it'}",
+            expected="a timestamp",
+            repair="name another column in freshness.column, or mend its type in contract.py",
+        )
+    newest = good[column].max()
     if not isinstance(newest, datetime):
         return Extent(rows)
     newest = newest.astimezone(UTC) if newest.tzinfo else newest.replace(tzinfo=UTC)
@@ -240,14 +251,19 @@ def _freshness(
     limits: Freshness | None, name: str, now: Extent, past: Sequence[Extent]
 ) -> Iterable[Breach]:
     lags = [one.lag for one in past if one.lag is not None]
-    if limits is None or now.lag is None or not lags:
+    if limits is None or not now.rows or not lags:
         return
     usual = timedelta(seconds=median(lag.total_seconds() for lag in lags))
-    if now.lag > usual + limits.tolerance:
+    if now.lag is None or now.lag > usual + limits.tolerance:
+        seen = f"no good row of {name} has a {limits.column}"
+        if now.lag is not None:
+            seen = (
+                f"the newest {limits.column} of {name} is {now.newest:%Y-%m-%d %H:%M} UTC, "
+                f"{_hours(now.lag)} before the end"
+            )
         yield Breach(
             "freshness",
-            f"the newest {limits.column} of {name} is {now.newest:%Y-%m-%d %H:%M} UTC, "
-            f"{_hours(now.lag)} before the end",
+            seen,
             f"at most {_hours(usual + limits.tolerance)} before it: {_hours(limits.tolerance)} "
             f"more than {_of(past, _hours(usual))}",
             limits.blocks,

@@ -10,7 +10,16 @@ import polars as pl
 from ml.core.ports import Platform
 from ml.stages.intake.compare import FLAGS, content_digest
 from ml.stages.intake.deliveries import Breach, Delivery, Extent, anomalies, extent, split
-from ml.stages.intake.judge import KEY, REJECTED, ROW, STOPPED, conform, contracts, judge
+from ml.stages.intake.judge import (
+    KEY,
+    REJECTED,
+    ROW,
+    STOPPED,
+    conform,
+    contracts,
+    judge,
+    require_free_names,
+)
 from ml.stages.intake.memory import Mended
 from ml.stages.intake.receipts import Receipts, Revision
 from ml.stages.intake.revisions import Terms
@@ -72,6 +81,8 @@ def examine(platform: Platform, delivery: Delivery, receipts: Receipts, terms: T
     """Judge a table's delivery by its contract, the spec's limits and its own past."""
     contract = contracts(platform.spec.slug).get(delivery.table.name)
     rows = delivery.rows
+    known = contract.columns if contract else {}
+    require_free_names(delivery.table.name, {*rows.columns, *known} - {KEY})
     if contract is not None:
         rows, differences = conform(rows, contract, is_snapshot=delivery.table.is_snapshot)
         if differences:

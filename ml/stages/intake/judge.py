@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from types import new_class
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ml.core.errors import ConfigError
+from ml.stages.intake.compare import FLAGS, STAMP
 from ml.use_cases import load_module
 from ml.use_cases.contracts import Contract
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 KEY, ROW = "partition_key", "row_number"
 REJECTED, NULLED, STOPPED = "rejected", "nulled", "stopped"
 STOPPED_BY = "flightline.stopped_by"  # in the metadata of a delivery in the area `stopped`
-GIVEN = "flightline.given"  # the same: digest of what the source gave, if people have mended it
+GIVEN = "flightline.given"  # digest of what the source gave, where people have mended it
+RESERVED = (KEY, ROW, FLAGS, STAMP, "outcome", "reasons")
+"""Columns that the platform adds to what it keeps of a delivery."""
 _TEXTS = pl.List(pl.String)
 
 
@@ -27,6 +31,16 @@ def contracts(slug: str) -> Mapping[str, Contract]:
     """Contracts of a use case, by table; a table without one is taken as it is."""
     found: Mapping[str, Contract] = load_module(slug, "contract").CONTRACTS
     return found
+
+
+def require_free_names(table: str, columns: Collection[str]) -> None:
+    """Raise `ConfigError` for a column of a table that the platform would add itself."""
+    if taken := [name for name in RESERVED if name in columns]:
+        raise ConfigError(
+            f"{table} has a column {', '.join(taken)}",
+            expected=f"other names than those that the platform adds: {', '.join(RESERVED)}",
+            repair="rename it in the files or in read() of source.py, and in contract.py",
+        )
 
 
 def conform(

@@ -1,7 +1,7 @@
 """What people made of a delivery by hand, kept for as long as the source gives the same.
 
-The area `mended` holds a partition's rows as they were given to the judgement, each with the digest
-of what the source had given. So a cleared task, or a range that is ingested again, finds them.
+The area `mended` holds a partition's rows as they were given to the judgement, with the digest of
+what the source had given. So a cleared task, or a range that is ingested again, finds them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ml.core.ports import Platform
 from ml.core.spec import Table
 from ml.stages.intake.compare import content_digest
 from ml.stages.intake.deliveries import Delivery, split
-from ml.stages.intake.judge import KEY, conform, contracts
+from ml.stages.intake.judge import GIVEN, KEY, conform, contracts
 from ml.stages.many import for_each
 
-_MENDED, _GIVEN = "mended", "given"
+_MENDED = "mended"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def recall(
     def read(key: str | None) -> Mended:
         rows = pl.from_arrow(platform.lake.read(_MENDED, table.name, [key]))
         assert isinstance(rows, pl.DataFrame)
-        return Mended(rows[_GIVEN][0], rows.drop(_GIVEN, KEY))
+        return Mended(platform.lake.metadata(_MENDED, table.name, key)[GIVEN], rows.drop(KEY))
 
     return dict(zip(found, for_each(read, found), strict=True))
 
@@ -64,8 +64,7 @@ def recall(
 def keep(platform: Platform, table: Table, key: str | None, mended: Mended) -> None:
     """Remember a partition; a delivery of nothing has no rows to remember it by."""
     if len(mended.rows):
-        rows = mended.rows.with_columns(pl.lit(mended.given).alias(_GIVEN))
-        platform.lake.write(_MENDED, table.name, key, rows.to_arrow())
+        platform.lake.write(_MENDED, table.name, key, mended.rows.to_arrow(), {GIVEN: mended.given})
 
 
 def forget(platform: Platform, table: Table, key: str | None) -> None:

@@ -163,7 +163,7 @@ def _compare(
     keys: Sequence[str | None],
     key_columns: Sequence[str],
 ) -> dict[str | None, pl.DataFrame]:
-    """By key: all rows, old and new, with `status` and the `corrected_at` that they had."""
+    """By key: all rows, old and new, with STATUS and the `corrected_at` that they had."""
     found: dict[str | None, pl.DataFrame] = {}
     for key in keys:
         old = pl.from_arrow(platform.lake.read("raw", delivery.table.name, [key]))

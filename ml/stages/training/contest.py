@@ -79,8 +79,8 @@ def compete(material: Material) -> Contest:
         found.append(fit(material))
         taken = time.perf_counter() - start
         _LOG.info("%s: loss %.5f, %.1f s", found[-1].kind, found[-1].loss, taken)
-    ranked = sorted(found, key=lambda one: (math.isnan(one.loss), one.loss))
-    if math.isnan(ranked[0].loss):
+    ranked = sorted(found, key=lambda one: (not math.isfinite(one.loss), one.loss))
+    if not math.isfinite(ranked[0].loss):
         raise DataError(
             "no competitor predicts numbers on the select window",
             expected="a finite label in every row",

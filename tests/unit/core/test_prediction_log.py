@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ml.core.prediction_log import PREDICTION_LOG, features_json, request_id
-from ml.core.prediction_source import Source
+from ml.core.prediction_source import ANSWER_COLUMNS, Source
 
 # Evidence is read years later: a column may be added, never renamed or retyped.
 PUBLISHED = {
@@ -87,3 +87,7 @@ def test_a_feature_that_is_not_a_number_must_be_said_as_null() -> None:
 
 def test_sources_have_stable_names() -> None:
     assert [source.value for source in Source] == ["score", "replay", "server"]
+
+
+def test_what_predictions_are_read_with_is_known_without_arrow() -> None:
+    assert {*PREDICTION_LOG.names, "decision", "probability", "cost"} == ANSWER_COLUMNS

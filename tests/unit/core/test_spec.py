@@ -363,3 +363,19 @@ def test_a_use_case_needs_a_table_with_partitions(tables: tuple[Table, ...]) -> 
     """Or nothing could be late, stale or missing."""
     with pytest.raises(ValidationError, match="snapshots only"):
         small_spec(tables=tables)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"key": "request_id"}, "key request_id"),
+        ({"decided_at": "source"}, "decided_at source"),
+        ({"segments": ("shop", "source")}, "segments source"),
+        ({"label": label().model_copy(update={"column": "score"})}, "label score"),
+        ({"model": plan(rule=Rule(by=("served",)))}, "model.rule.by served"),
+    ],
+)
+def test_an_event_has_other_columns_than_its_prediction(change: dict[str, Any], said: str) -> None:
+    """A label called `score` would be compared with itself."""
+    with pytest.raises(ValidationError, match=f"{said}: predictions have it, too"):
+        small_spec(**change)

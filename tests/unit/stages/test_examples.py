@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from toy_answers import MULTICLASS, REGRESSION, Toy, toy_spec
+from toy_answers import BINARY, MULTICLASS, REGRESSION, Toy, toy_spec
 
 from ml.core.errors import ConfigError, DataError
 from ml.core.plans import ModelPlan
-from ml.stages.examples import read_examples, require_classes, require_inputs
+from ml.core.problems import ProblemType
+from ml.stages.examples import read_examples, require_inputs, require_labels
 
 
 @pytest.fixture
@@ -62,8 +63,72 @@ def test_a_label_is_the_index_of_a_class(toy: Toy, value: float, text: str) -> N
         toy.score(1)
 
 
+@pytest.mark.parametrize(
+    ("problem", "value", "expected"),
+    [(BINARY, 2.0, "0 or 1"), (BINARY, -1.0, "0 or 1"), (REGRESSION, np.inf, "a finite number")],
+)
+def test_a_label_is_one_of_its_problem(
+    tmp_path: Path, problem: ProblemType, value: float, expected: str
+) -> None:
+    """Labels 1 and 2, or -1 and 1, would make a model that knows nothing pass every gate."""
+    toy = Toy(tmp_path, toy_spec(problem), count=2)
+    with_labels(toy, lambda rows: rows.assign(y=rows["y"].where(rows.index != 1, value)))
+    for read in (lambda: read_examples(toy.platform, toy.partitions), lambda: toy.score(1)):
+        with pytest.raises(DataError, match=f"y of fct_labels is {value:g} in 1 of") as caught:
+            read()
+        assert caught.value.expected.startswith(expected)
+
+
 def test_a_label_that_is_missing_may_still_come(toy: Toy) -> None:
     with_labels(toy, lambda rows: rows.assign(y=np.nan))
     found = read_examples(toy.platform, toy.partitions[:1])
     assert found["y"].isna().all()
-    require_classes(toy.spec, np.array([np.nan, 2.0]))
+    require_labels(toy.spec, np.array([np.nan, 2.0]))
+
+
+def with_events(toy: Toy, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Have the first partition's events otherwise."""
+    key = toy.partitions[0].key
+    rows = toy.lake.read("marts", "fct_events", [key]).drop_columns(["partition_key"])
+    content = pa.Table.from_pandas(change(rows.to_pandas()), preserve_index=False)
+    content = content if len(content) else rows.slice(0, 0)  # pandas does not know text by then
+    toy.lake.write("marts", "fct_events", key, content)
+
+
+def test_an_infinite_feature_is_one_that_is_not_known(toy: Toy) -> None:
+    """Training takes it for missing, so scoring does."""
+    with_events(toy, lambda rows: rows.assign(year_ago=rows["year_ago"].where(rows.index > 0, np.inf)))
+    assert read_examples(toy.platform, toy.partitions)["year_ago"].isna().sum() == 1
+    toy.score(1)
+    log = toy.lake.read("predictions", "revision=2", [toy.partitions[0].key]).to_pydict()
+    assert log["flags"].count(["missing_features"]) == 1
+
+
+def test_a_key_is_text(toy: Toy) -> None:
+    with_events(toy, lambda rows: rows.assign(event_id=range(len(rows))))
+    with pytest.raises(ConfigError) as caught:
+        read_examples(toy.platform, toy.partitions[:1])
+    assert caught.value.seen == "event_id of fct_events is int64"
+    assert "cast it to varchar in the dbt models fct_events and fct_labels" in caught.value.repair
+
+
+def test_a_partition_without_events_keeps_no_answers(toy: Toy) -> None:
+    """A correction may take away everything that was asked about."""
+    toy.score()
+    first, second = (day.key for day in toy.partitions)
+    with_events(toy, lambda rows: rows.head(0))
+    toy.score()
+    assert toy.lake.keys("predictions", "revision=2") == (second,) != (first,)
+
+
+def test_releases_that_are_lost_are_not_the_beginning(toy: Toy) -> None:
+    """Whoever deletes the registered model must not make the next candidate the first ever."""
+    toy.score()
+    toy.releases = ()
+    with pytest.raises(DataError, match="the releases of toy are lost") as caught:
+        toy.score()
+    assert "restore MLflow's database" in caught.value.repair
+    for revision in (1, 2):
+        for day in toy.partitions:
+            toy.lake.remove("predictions", f"revision={revision}", day.key)
+    assert len(toy.score().skipped) == 2

@@ -259,6 +259,14 @@ def test_what_the_contract_calls_text_stays_text(csv: Any, monkeypatch: pytest.M
     assert read(path)["x"].to_list() == ["007"]
 
 
+def test_text_may_have_lines_however_long_the_file(tmp_path: Path) -> None:
+    """Beyond a megabyte the file is read in pieces, which must not end within a text."""
+    lines = "".join(f'2013-01-01T00:00:00Z,"line {i}\nand more of it"\n' for i in range(60_000))
+    (tmp_path / "notes.csv").write_text(f"at,text\n{lines}")
+    found = read(tmp_path / "notes.csv", "2013-01-01")
+    assert len(found) == 60_000 and found["text"][-1] == "line 59999\nand more of it"
+
+
 def test_nulls_are_those_of_the_spec(csv: Any) -> None:
     path = csv("2013-06-01")
     path.write_text("at,x,name\n2013-06-01,-99,NA\n2013-06-01,3,-\n")

@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
-from ml.stages.intake.compare import FLAGS, STAMP, compare, content_digest, counts, no_stamp
+from ml.stages.intake.compare import (
+    FLAGS,
+    STAMP,
+    STATUS,
+    compare,
+    content_digest,
+    counts,
+    no_stamp,
+)
 
 WHEN = datetime(2020, 1, 1, tzinfo=UTC)
 NEW = pl.DataFrame({"id": [1, 2, 3], "x": [1.0, None, float("nan")], FLAGS: [["a"], [], []]})
@@ -17,26 +25,26 @@ def test_rows_are_matched_by_their_key_and_compared_by_value() -> None:
     old = NEW.with_columns(no_stamp(), x=pl.Series([1.0, 2.0, float("nan")]))
     old = old.with_columns(id=pl.Series([1, 2, 4]))
     found = compare(old, NEW, ["id"])
-    assert found["status"].to_list() == ["same", "changed", "added", "removed"]
+    assert found[STATUS].to_list() == ["same", "changed", "added", "removed"]
     assert counts(found) == {"added": 1, "changed": 1, "removed": 1}
 
 
 def test_null_and_not_a_number_are_equal_to_themselves_and_keep_their_stamp() -> None:
     old = NEW.with_columns(pl.lit(WHEN).cast(pl.Datetime("us", "UTC")).alias(STAMP))
     found = compare(old, NEW, ["id"])
-    assert set(found["status"]) == {"same"} and set(found[STAMP]) == {WHEN}
+    assert set(found[STATUS]) == {"same"} and set(found[STAMP]) == {WHEN}
 
 
 def test_flags_are_our_own_and_no_correction() -> None:
     old = NEW.with_columns(no_stamp(), pl.lit([], dtype=pl.List(pl.String)).alias(FLAGS))
     found = compare(old, NEW, ["id"])
-    assert set(found["status"]) == {"same"} and found[FLAGS].to_list() == NEW[FLAGS].to_list()
+    assert set(found[STATUS]) == {"same"} and found[FLAGS].to_list() == NEW[FLAGS].to_list()
 
 
 def test_a_lake_of_an_older_version_has_no_stamps_and_other_columns() -> None:
     old = NEW.drop(FLAGS).with_columns(gone=pl.lit(1)).drop("x")
     found = compare(old, NEW, ["id"])
-    assert found["status"].to_list() == ["changed", "same", "changed"], "x was null before"
+    assert found[STATUS].to_list() == ["changed", "same", "changed"], "x was null before"
 
 
 def test_a_table_with_nothing_but_its_key_can_only_grow_or_shrink() -> None:
@@ -71,3 +79,12 @@ def test_the_digest_takes_nested_and_binary_columns() -> None:
     other = rows.with_columns(a=pl.Series([[1, 3], None]))
     assert content_digest(rows) != content_digest(other)
     assert content_digest(rows) == content_digest(rows.clone())
+
+
+def test_columns_of_a_table_may_be_called_as_ours_might() -> None:
+    """Or the first correction of a table with a column `status` could never be taken."""
+    new = NEW.with_columns(status=pl.lit("open"), known=pl.lit(None, dtype=pl.Boolean))
+    old = new.filter(pl.col("id") < 3).with_columns(no_stamp())
+    found = compare(old, new, ["id"])
+    assert found[STATUS].to_list() == ["same", "same", "added"]
+    assert found.select("status", "known").equals(new.select("status", "known"))

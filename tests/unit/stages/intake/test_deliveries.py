@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ml.core.errors import ConfigError
 from ml.core.partitions import Cadence, Partitions
 from ml.core.spec import Freshness, Table, Volume
 from ml.stages.intake.deliveries import Delivery, Extent, anomalies, extent, partition_name, split
@@ -126,6 +127,18 @@ def test_the_extent_of_a_partition() -> None:
     assert extent(FRESHNESS, 3, naive, DAYS[0]).lag == 4 * HOUR
     assert extent(FRESHNESS, 0, rows.clear(), DAYS[0]) == Extent(0)
     assert extent(VOLUME, 3, rows, DAYS[0]) == Extent(3)
+
+
+@pytest.mark.parametrize("told", ["2020-01-01", 7, None])
+def test_freshness_is_told_by_a_time(told: object) -> None:
+    """What cannot be told never passes."""
+    rows = pl.DataFrame({"at" if told else "other": [told]})
+    with pytest.raises(ConfigError, match="freshness of t is told by at, which is"):
+        extent(FRESHNESS, 1, rows, DAYS[0])
+    nothing = pl.DataFrame({"at": [None]}, schema={"at": pl.Datetime("us", "UTC")})
+    now = {7: extent(FRESHNESS, 1, nothing, DAYS[7])}
+    assert found(FRESHNESS, now, usual(*range(7))) == [("2020-01-08", "freshness", True)]
+    assert found(FRESHNESS, now, usual(*range(7), lag=None)) == [], "it never had one"
 
 
 def test_rows_are_split_by_key_and_a_key_without_rows_has_none() -> None:

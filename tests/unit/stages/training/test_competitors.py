@@ -369,11 +369,14 @@ def test_a_linear_truth_is_best_told_by_the_linear_model() -> None:
     assert compete(toy_material(rows=rows)).chosen.kind == "logistic"
 
 
-def test_a_competitor_without_numbers_never_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_competitor_without_numbers_never_goes_on(
+    monkeypatch: pytest.MonkeyPatch, loss: float
+) -> None:
     import dataclasses
 
     def broken(material: Material) -> Competitor:
-        return dataclasses.replace(fit_rule(material), loss=float("nan"))
+        return dataclasses.replace(fit_rule(material), loss=loss)
 
     monkeypatch.setattr(contest, "fit_boosted", broken)
     monkeypatch.setattr(contest, "fit_linear", fit_linear)
