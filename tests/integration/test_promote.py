@@ -149,6 +149,11 @@ def test_a_verdict_from_before_the_champion_is_refused(broken: Broken) -> None:
     for sql in NEVER_RELEASED:
         change(platform, sql)
     assert platform.registry.releases() == ()
+    with pytest.raises(DataError, match="are lost, but there are predictions"):
+        validate.run(platform, version=1)
+    for table in platform.lake.tables("predictions"):
+        for key in platform.lake.keys("predictions", table):
+            platform.lake.remove("predictions", table, key)
     for version in (1, 2):
         found = validate.run(platform, version=version)
         assert found.champion is None and found.decision is Decision.ACCEPTED
