@@ -258,7 +258,7 @@ class UseCase(Frozen):
         zone: IANA name of the time zone of the business date.
         decision_lead: how long before the event the prediction is asked for.
         mart: dbt model with one row for each event: key, decision time, entities, label.
-        key: column of the mart that identifies a row; also the routing key.
+        key: text column of the mart that identifies a row; also the routing key.
         decided_at: timestamp column of the mart, UTC: features are taken as of this instant.
         max_quarantine_share: more bad rows than this stop a partition.
         segments: columns of the mart by whose values quality is looked at separately.

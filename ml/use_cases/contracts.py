@@ -17,8 +17,10 @@ class Contract:
     """The contract of a table. Whatever a rule is called is the reason that people read.
 
     Attributes:
-        rows: columns, their types and rules, without `partition_key`. A row that breaks a rule is
-            rejected: it goes to the quarantine. Its primary key tells a correction from a new row.
+        rows: columns, their types and rules, without `partition_key`; `flags`, `corrected_at`,
+            `row_number`, `outcome` and `reasons` are the platform's names. A row that breaks a rule
+            is rejected: it goes to the quarantine. Its primary key tells a correction from a new
+            row.
         cells: by name a column and a condition under which its value is impossible. The cell is
             nulled and the row goes on; the quarantine keeps the row as it was.
         flags: by name a condition that is only noted, in the column `flags` of the row.
