@@ -97,7 +97,9 @@ def with_events(toy: Toy, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Non
 
 def test_an_infinite_feature_is_one_that_is_not_known(toy: Toy) -> None:
     """Training takes it for missing, so scoring does."""
-    with_events(toy, lambda rows: rows.assign(year_ago=rows["year_ago"].where(rows.index > 0, np.inf)))
+    with_events(
+        toy, lambda rows: rows.assign(year_ago=rows["year_ago"].where(rows.index > 0, np.inf))
+    )
     assert read_examples(toy.platform, toy.partitions)["year_ago"].isna().sum() == 1
     toy.score(1)
     log = toy.lake.read("predictions", "revision=2", [toy.partitions[0].key]).to_pydict()
