@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
+import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from support import SLUG
 from ml.adapters.files import exclusive
 from ml.core.errors import ConfigError, TransientError
 from ml.core.story import Job, Step
-from ml.local import demo, supervisor
+from ml.local import demo, journal, processes, supervisor
 from ml.local.airflow_api import AirflowApi
 from ml.local.demo import StepFailed, delete_home, play_steps, tell_interruption
 from ml.local.records import Dag, Run, TaskInstance
@@ -81,6 +83,26 @@ def test_a_stage_that_runs_keeps_its_state(scratch: Settings) -> None:
     with exclusive(scratch.lock_of(SLUG)), pytest.raises(TransientError, match="is busy"):
         delete_home(scratch)
     assert (scratch.home / "lake").exists()
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_platform_that_runs_is_stopped(scratch: Settings, is_busy: bool) -> None:
+    """If a stage then keeps all from being deleted, status does not tell of a crash."""
+    make(scratch.home, "platform.lock", "locks", "logs")
+    journal.record(scratch, journal.START)
+    log, kept = scratch.logs / "scheduler.log", journal.journal_path(scratch)
+    command = ["sleep", "60"]
+    processes.start("scheduler", command, home=scratch.home, log=log, journal=kept, env=os.environ)
+    while not processes.leaders(scratch.home):
+        time.sleep(0.02)
+    with exclusive(scratch.lock_of(SLUG)) if is_busy else nullcontext():
+        with pytest.raises(TransientError) if is_busy else nullcontext():
+            delete_home(scratch)
+        assert not processes.supervised(scratch.home)
+        if is_busy:
+            assert journal.lives(scratch)[-1].stopped_at
+        else:
+            assert nothing_but_locks(scratch)
 
 
 def test_a_start_that_goes_on_is_waited_for(
