@@ -167,7 +167,7 @@ def cell_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     for name, values in zip(names, columns, strict=True):
         is_number = any(map(_is_number, values))
-        table.add_column(name, justify="right" if is_number else "left")
+        table.add_column(Text(name), justify="right" if is_number else "left")
     for row in rows:
         table.add_row(*map(_cell, row))
     return table

@@ -73,6 +73,10 @@ def rewritten(archive: Path, how: str) -> None:
         members = without_times(members)
     elif how == "a path that leads out":
         members[0][0].name = "home/../../escaped"
+    elif how == "an absolute path":
+        members[0][0].name = f"home/{archive.parent}/escaped"
+    elif how == "a set-user-id bit":
+        members = set_user_id(members)
     with (
         pa.output_stream(str(archive), compression="zstd") as s,
         tarfile.open(fileobj=s, mode="w|") as t,
@@ -89,6 +93,15 @@ def without_times(members: list[tuple[tarfile.TarInfo, bytes]]) -> Any:
     for member, _ in members:
         member.mtime = 0
     members[-1] = (members[-1][0], json.dumps(plain).encode())
+    members[-1][0].size = len(members[-1][1])
+    return members
+
+
+def set_user_id(members: list[tuple[tarfile.TarInfo, bytes]]) -> Any:
+    plain = json.loads(members[-1][1])
+    plain["files"][members[0][0].name.removeprefix("home/")]["mode"] |= 0o4111
+    members[0][0].mode |= 0o4111
+    members[-1] = (members[-1][0], json.dumps(plain, indent=1, sort_keys=True).encode())
     members[-1][0].size = len(members[-1][1])
     return members
 

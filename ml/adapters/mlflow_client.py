@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from ml.adapters.files import database_error, exclusive, replacing, storage_error
-from ml.core.errors import FlightlineError, TransientError
+from ml.core.errors import ConfigError, FlightlineError, TransientError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -89,11 +90,34 @@ def says_nothing(error: BaseException) -> bool:
 
 def _away(uri: str) -> TransientError:
     return TransientError(
-        f"MLflow does not answer at {uri}",
+        f"MLflow does not answer at {without_login(uri)}",
         expected="a tracking server, or MLOPS_TRACKING_URI unset to use the local database",
         repair="start that server (flightline up starts this machine's), "
         "or unset MLOPS_TRACKING_URI",
     )
+
+
+def without_login(uri: str) -> str:
+    """An address as it may be printed.
+
+    >>> without_login("http://bob:secret@host:5000"), without_login("sqlite:///a@b")
+    ('http://…@host:5000', 'sqlite:///a@b')
+    """
+    return re.sub(r"^(https?://)[^/]*@", r"\1…@", uri)
+
+
+def require_no_login(uri: str) -> None:
+    """Raise `ConfigError` if a password stands in the address: it would stand in links and logs.
+
+    Nor would it work: what asks whether the server is there takes it for a part of the host.
+    """
+    if without_login(uri) != uri:
+        raise ConfigError(
+            f"a user or a password stands in MLOPS_TRACKING_URI={without_login(uri)}",
+            expected="http(s)://host[:port]",
+            repair="take it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+            "which MLflow reads",
+        )
 
 
 def client(uri: str) -> MlflowClient:
@@ -101,7 +125,9 @@ def client(uri: str) -> MlflowClient:
 
     Raises:
         TransientError: at once, if a server does not answer.
+        ConfigError: if a password stands in its address.
     """
+    require_no_login(uri)
     if uri.startswith("http"):
         try:
             urlopen(f"{uri}/health", timeout=5).close()

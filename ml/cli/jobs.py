@@ -68,6 +68,8 @@ def _run_range(slug: str, first: str, last: str, as_of: str) -> None:
 
 
 def _run_story(slug: str) -> None:
+    from rich.text import Text
+
     from ml.core.story import story
     from ml.local.tracking import with_server
     from ml.render import console
@@ -78,7 +80,7 @@ def _run_story(slug: str) -> None:
     from ml.stages.chain import run_step
 
     for step in steps:
-        console().rule(step.title, align="left")
+        console().rule(Text(step.title), align="left")
         _show(run_step(slug, step, where=where))
 
 

@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
+import psutil
 import pyarrow as pa
 
 from ml.adapters import sqlite
@@ -37,6 +38,7 @@ _LEFT_OUT = re.compile(
     r"|(?!mlflow/artifacts/)(.*/)?\..+\.([0-9a-f]{8}|\d+)"
 )
 _SQLITE, _SQLITE_PARTS = b"SQLite format 3\0", ("-wal", "-shm", "-journal")
+_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,14 @@ def backup(where: Settings, target: Path, *, made_at: str) -> Manifest:
     No stage runs meanwhile. Databases are copied by their own means, as of one moment each.
 
     Raises:
-        ConfigError: if there is nothing to keep, or the file exists or lies in the home.
+        ConfigError: if there is nothing to keep, the file exists or lies in the home, or
+            something in the home may not be read.
         TransientError: if a stage still runs after ten minutes, or a warehouse is open elsewhere.
     """
     _require_apart(where, target)
     manifest = Manifest(version("flightline"), made_at, str(where.home))
     with nothing_runs(where, wait_seconds=_WAIT_SECONDS), replacing(target) as temporary:
+        _sweep(temporary)
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         # Measured on 54 MB in 5,926 files: zstd 3.8 CPU s and 3.6 MB, gzip 4.9 and 3.8. No xz, no
         # stdlib module before Python 3.14; `tar --zstd` opens it where there is no Flightline.
@@ -113,6 +117,20 @@ def backup(where: Settings, target: Path, *, made_at: str) -> Manifest:
             content = manifest.to_json().encode()
             _put(archive, MANIFEST, io.BytesIO(content), len(content), 0o600, 0)
     return manifest
+
+
+def _sweep(temporary: Path) -> None:
+    """Remove what killed backups to other names have left there: with passwords, and large.
+
+    By its digits of this machine, as in the name of our own: elsewhere a process's number says
+    nothing.
+    """
+    left = re.compile(rf"\..+\.(\d{{1,9}})\.{temporary.suffix[1:5]}[0-9a-f]{{4}}")
+    for path in temporary.parent.iterdir():
+        if (found := left.fullmatch(path.name)) and not psutil.pid_exists(int(found[1])):
+            with suppress(OSError):  # of another user, or another backup was quicker
+                if _begins(path, _ZSTD) or path.stat().st_size == 0:
+                    path.unlink()
 
 
 def _require_apart(where: Settings, target: Path) -> None:
@@ -132,17 +150,26 @@ def _require_apart(where: Settings, target: Path) -> None:
 def _files(where: Settings) -> Iterator[Path]:
     for path in _all(where.home):
         name = path.relative_to(where.home).as_posix()
-        if not _LEFT_OUT.fullmatch(name) and not name.endswith(_SQLITE_PARTS):
+        if not _LEFT_OUT.fullmatch(name) and not _is_part(path):
             yield path
+
+
+def _is_part(path: Path) -> bool:
+    """Whether a database that lies beside it, and is copied by its own means, has written it."""
+    return any(
+        path.name.endswith(part) and _is_sqlite(path.with_name(path.name.removesuffix(part)))
+        for part in _SQLITE_PARTS
+    )
 
 
 def _all(home: Path) -> Iterator[Path]:
     """Every file.
 
     Raises:
-        ConfigError: at a link that leads out of the home: the copy would lack what is there.
+        ConfigError: at a link that leads out of the home, or a folder that may not be read: the
+            copy would lack what is there.
     """
-    for folder, folders, files in os.walk(home):
+    for folder, folders, files in os.walk(home, onerror=_refuse):
         for path in (Path(folder, name) for name in (*folders, *files)):
             if not path.is_symlink():
                 if path.name in files:
@@ -153,6 +180,16 @@ def _all(home: Path) -> Iterator[Path]:
                     expected="all state in the home",
                     repair="set MLOPS_HOME to a folder on that disk",
                 )
+
+
+def _refuse(error: OSError) -> None:
+    if isinstance(error, FileNotFoundError):  # put away meanwhile, as logs are
+        return
+    raise ConfigError(
+        f"cannot read the folder {error.filename}: {error.strerror}",
+        expected="a home of which all may be read: the copy would lack what is there",
+        repair="mend its owner or permissions, or back up as the user who runs the platform",
+    ) from error
 
 
 def _add(archive: tarfile.TarFile, home: Path, path: Path, manifest: Manifest) -> None:
@@ -201,8 +238,12 @@ def _frozen(path: Path) -> Iterator[tuple[IO[bytes], int]]:
 
 
 def _is_sqlite(path: Path) -> bool:
+    return path.is_file() and _begins(path, _SQLITE)
+
+
+def _begins(path: Path, magic: bytes) -> bool:
     with path.open("rb") as file:
-        return file.read(len(_SQLITE)) == _SQLITE
+        return file.read(len(magic)) == magic
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from ml.adapters.connect import connect
 from ml.core.errors import ConfigError, DataError
@@ -112,7 +113,8 @@ def show(slug: str, where: Settings, keys: Sequence[str], output: Path | None) -
         missed = [f"{g['name']} {g['verdict']}" for g in dated.gates if g["verdict"] != "PASS"]
         told = ": " + (", ".join(missed) or "all pass") if dated.gates else ""
         chosen = f"{dated.chosen} " if dated.chosen else ""
-        out.print(f"{number}/{len(keys)}  as of {dated.as_of}  {chosen}{dated.decision}{told}")
+        line = f"{number}/{len(keys)}  as of {dated.as_of}  {chosen}{dated.decision}{told}"
+        out.print(line, markup=False)
         if output:
             output.write_text(json.dumps([asdict(dated) for dated in found], indent=2))
     out.print(_summary(found))
@@ -128,7 +130,7 @@ def _summary(found: Sequence[Dated]) -> Table:
         highs = [g["estimate"]["upper"] for g in gates if g["estimate"]["upper"] is not None]
         table.add_row(
             name,
-            gates[0]["threshold"],
+            Text(gates[0]["threshold"]),
             f"{passed} of {len(gates)}",
             f"{min(lows):+.4f}" if lows else "-",
             f"{max(highs):+.4f}" if highs else "-",

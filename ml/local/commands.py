@@ -58,7 +58,7 @@ def show_status() -> None:
     table = Table("component", "state", "process", "log", box=None)
     for component in found.platform.components:
         state = colour("running" if component.is_up else "down")
-        table.add_row(component.name, state, str(component.pid or ""), str(component.log))
+        table.add_row(component.name, state, str(component.pid or ""), Text(str(component.log)))
     out.print(table)
     if found.platform.is_up:
         show_addresses(settings())
@@ -85,8 +85,8 @@ def _show_work(work: Work) -> None:
     for state, runs in by_state.items():
         told = [run for run in runs if state != "success" or work.tasks_of(run)]
         for run in told[:ROWS_OF_EACH]:
-            tasks = "\n".join(map(str, work.tasks_of(run)))
-            table.add_row(run.dag_id, run.partition_key or run.run_id, colour(state), tasks)
+            which, tasks = run.partition_key or run.run_id, map(str, work.tasks_of(run))
+            table.add_row(Text(run.dag_id), Text(which), colour(state), Text("\n".join(tasks)))
         if len(told) > ROWS_OF_EACH:
             table.add_row(f"… {len(told) - ROWS_OF_EACH} more", "", colour(state), "")
     if table.row_count:
@@ -156,7 +156,7 @@ def show_logs(
         os.execvp("tail", ["tail", "-n", str(lines), "-F", *map(str, paths.values())])
     out = console()
     for name, path in paths.items():
-        out.rule(f"{name}: {path}", align="left")
+        out.rule(Text(f"{name}: {path}"), align="left")
         if not path.exists():
             out.print("(no log yet)")
         for line in last_lines(path, lines):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Collection, Generator, Iterator, Sequence
@@ -11,14 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from urllib.parse import quote
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 
-from ml.core.errors import ConfigError, FlightlineError, TransientError
+from ml.adapters.files import exclusive, storage_errors
+from ml.core.errors import FlightlineError, TransientError
 from ml.core.story import Job, Step, story
-from ml.local import readiness, supervisor
+from ml.local import home, journal, processes, readiness, supervisor
 from ml.local.airflow_api import AirflowApi, Refused
 from ml.local.commands import show_addresses, show_use_case
 from ml.local.condition import task_log
@@ -33,15 +35,6 @@ _LOG_LINES = 12
 _LATE = datetime.max.replace(tzinfo=UTC)
 _DONE = {"success", "failed", "skipped", "upstream_failed"}
 _CALENDAR_JOBS = (Job.PARTITION, Job.RETRAIN)
-# Everything that the platform and its stages put into a home; what else is there is a person's.
-# Training sets lie in the lake now; homes that were made before have a folder of them.
-_OWN_ENTRIES = re.compile(
-    r"airflow|bench|dbt|feast|lake|locks|logs|mlflow|reports|tmp|training_sets|warehouse"
-    r"|platform\.lock|(secrets|platform|state)\.json"
-    r"|\.(secrets|platform|state)\.json\.\d+(\.[0-9a-f]{8})?"  # half-written
-)
-# The first start makes the one, the first stage the other: names like `logs` alone prove nothing.
-_MARKS = ("platform.lock", "locks")
 
 
 class StepFailed(FlightlineError):
@@ -95,29 +88,32 @@ def tell_interruption(settings: Settings) -> None:
 
 
 def delete_home(settings: Settings) -> None:
-    """Stop the platform and delete its home.
+    """Stop the platform and delete all state; the folder stays, which may be a mount point.
 
     Raises:
         ConfigError: if anything in the folder is not the platform's: a wrong path costs nothing.
+        TransientError: if a stage runs outside Airflow, or a start or stop takes too long; then
+            nothing is deleted.
     """
     if not settings.home.exists():
         return
-    found = sorted(path.name for path in settings.home.iterdir())
-    if strange := [name for name in found if not _OWN_ENTRIES.fullmatch(name)]:
-        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
-        raise _not_a_home(settings, f"holds {', '.join(strange[:3])}{more}")
-    if found and not any(mark in found for mark in _MARKS):
-        raise _not_a_home(settings, f"has neither {' nor '.join(_MARKS)}")
-    supervisor.down(settings)
-    shutil.rmtree(settings.home)
+    home.require_own(settings.home)
+    from ml.local.gc import nothing_runs  # here: what it deletes with takes a second to import
+
+    with exclusive(settings.platform_lock, wait_seconds=supervisor.LOCK_SECONDS):
+        if processes.leaders(settings.home):
+            journal.record_stop(settings)  # it is told if a stage keeps us from deleting all
+        processes.stop_all(settings.home)
+        with nothing_runs(settings, wait_seconds=0), storage_errors(settings.home):
+            for path in home.entries(settings.home):
+                _delete(path)
 
 
-def _not_a_home(settings: Settings, seen: str) -> ConfigError:
-    return ConfigError(
-        f"nothing was deleted: {settings.home} {seen}",
-        expected="only what the platform makes",
-        repair="check MLOPS_HOME; move what is yours elsewhere, or delete the folder by hand",
-    )
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def play_steps(
@@ -127,7 +123,7 @@ def play_steps(
     api = AirflowApi.connect(settings)
     with _switched_on(api, slug, out):
         for number, step in enumerate(steps, start=1):
-            title = f"[bold]{number}/{len(steps)}[/] {step.title}"
+            title = f"[bold]{number}/{len(steps)}[/] {escape(step.title)}"
             yield _play_watched(api, slug, step, title, settings, out)
 
 
@@ -149,7 +145,8 @@ def _pause(api: AirflowApi, dag_ids: Collection[str], out: Console) -> None:
         for dag_id in sorted(dag_ids):
             api.set_paused(dag_id, is_paused=True)
     except FlightlineError as error:  # it must not hide why the story ended
-        out.print(f"the calendars of {', '.join(sorted(dag_ids))} stay on: {error.seen}")
+        told = f"the calendars of {', '.join(sorted(dag_ids))} stay on: {error.seen}"
+        out.print(told, markup=False)
 
 
 def _play_watched(

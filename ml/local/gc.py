@@ -16,6 +16,7 @@ from rich.table import Table
 from ml.adapters import state
 from ml.adapters.connect import connect
 from ml.adapters.files import exclusive
+from ml.adapters.mlflow_client import without_login
 from ml.core.errors import ConfigError, TransientError
 from ml.local import gc_airflow, gc_files, gc_models
 from ml.local.gc_items import Waste
@@ -138,8 +139,8 @@ def _keys(asked: Sequence[str]) -> dict[str, str]:
 def _not_looked_at(where: Settings) -> Iterator[str]:
     if where.tracking_uri:
         yield (
-            f"runs and training sets stay: MLflow is at {where.tracking_uri}, and only its owner "
-            "can tell there what is needed"
+            f"runs and training sets stay: MLflow is at {without_login(where.tracking_uri)}, and "
+            "only its owner can tell there what is needed"
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from ml.core.errors import ConfigError
 from ml.render import console
@@ -33,7 +34,7 @@ def show_list(slug: str) -> None:
     for entry in entries:
         reasons = ", ".join(f"{_short(name)} {count}" for name, count in entry.reasons.items())
         key = entry.key or _SNAPSHOT
-        table.add_row(entry.table, key, entry.outcome, f"{entry.rows:,}", reasons)
+        table.add_row(entry.table, key, entry.outcome, f"{entry.rows:,}", Text(reasons))
     out.print(table)
     first = min(entries, key=lambda entry: _URGENT.index(entry.outcome))
     which = " ".join(filter(None, (slug, first.table, first.key)))
@@ -62,7 +63,7 @@ def show_rows(slug: str, table: str, key: str, output: Path | None) -> None:
     out = console()
     if output:
         rows = quarantine.save(platform, table, key or None, output)
-        out.print(f"wrote {rows:,} rows to {output}; mend them there, then:")
+        out.print(f"wrote {rows:,} rows to {output}; mend them there, then:", markup=False)
         which = " ".join(filter(None, (slug, table, key)))
         out.print(f"flightline quarantine replay {which} --rows {output}", markup=False)
         out.print("  with --revision TIME (ISO 8601) if they became known later than the others")
@@ -71,7 +72,7 @@ def show_rows(slug: str, table: str, key: str, output: Path | None) -> None:
     found = found.sort("outcome", maintain_order=True)  # what broke a rule before what waits
     for row in found.head(_SHOWN_ROWS).iter_rows(named=True):
         reasons = ", ".join(row.pop("reasons"))
-        out.print(f"[bold]{row.pop('outcome')}[/]  {reasons}")
+        out.print(Text.assemble((row.pop("outcome"), "bold"), f"  {reasons}"))
         values = "  ".join(f"{name}={value}" for name, value in row.items())
         out.print(f"  {values}", markup=False, style="dim")
     if len(found) > _SHOWN_ROWS:

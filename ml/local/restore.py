@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pyarrow as pa
 from ml.adapters import sqlite, state
 from ml.adapters.files import exclusive, storage_errors
 from ml.core.errors import ConfigError, DataError
+from ml.local import home as homes
 from ml.local import processes
 from ml.local.backup import FORMAT, MANIFEST, Entry, Manifest
 from ml.local.gc import nothing_runs
@@ -28,6 +29,7 @@ from ml.render import console
 from ml.settings import Settings, settings
 
 _BLOCK = 1 << 20
+_CLASHES = (FileExistsError, NotADirectoryError)  # of names in it
 # Where MLflow writes down where things are; found by a test that searches a restored home.
 _PATHS = (
     ("experiments", "artifact_location"),
@@ -49,8 +51,8 @@ def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
         replace: whether state that is there may go.
 
     Raises:
-        ConfigError: if the platform runs, the home is not empty, the archive is none, or a
-            newer version has written its state.
+        ConfigError: if the platform runs, the home is not empty or has what is not the platform's,
+            the archive is none, or a newer version has written its state or its tables.
         DataError: if the archive is damaged.
         TransientError: if a stage runs, or there is no room.
     """
@@ -62,13 +64,15 @@ def restore(where: Settings, source: Path, *, replace: bool) -> Manifest:
     with storage_errors(home):
         _take_back(old, home)
         home.mkdir(parents=True, exist_ok=True)
+    _require_replaceable(home, source, replace=replace)
     with exclusive(where.platform_lock), nothing_runs(where, wait_seconds=0):
-        _require_replaceable(where, source, replace=replace)
+        _require_down(home)
+        _require_replaceable(home, source, replace=replace)  # a stage may have run meanwhile
         with storage_errors(new):
             shutil.rmtree(new, ignore_errors=True)
             try:
                 manifest = _unpack(source, new)
-                state.check(where.model_copy(update={"home": new}))
+                _require_known(where, source, new)
                 relocate(new, Path(manifest.home), home)
                 _keep_ports(where, new)
                 os.sync()
@@ -104,19 +108,36 @@ def _require_archive(source: Path) -> None:
         raise ConfigError(f"there is no file {source}", expected="what flightline backup wrote")
 
 
-def _require_replaceable(where: Settings, source: Path, *, replace: bool) -> None:
-    if processes.supervised(where.home):
+def _require_down(home: Path) -> None:
+    if processes.supervised(home):
         raise ConfigError(
-            f"the platform of {where.home} is running",
+            f"the platform of {home} is running",
             expected="nobody who works on the state that is replaced",
             repair="flightline down, then run this again",
         )
-    if not replace and any(p.name not in ("locks", "platform.lock") for p in where.home.iterdir()):
+
+
+def _require_replaceable(home: Path, source: Path, *, replace: bool) -> None:
+    if replace:
+        homes.require_own(home)
+    elif any(homes.entries(home)):
         raise ConfigError(
-            f"{where.home} is not empty",
+            f"{home} is not empty",
             expected="an empty home: set MLOPS_HOME to another folder",
             repair=f"or give up what is there: flightline restore {source} --replace",
         )
+
+
+def _require_known(where: Settings, source: Path, new: Path) -> None:
+    """Check who has written what was unpacked, as the next `up` would."""
+    try:
+        state.check_all(where.model_copy(update={"home": new, "tracking_uri": None}))
+    except ConfigError as error:
+        raise ConfigError(
+            error.seen.replace(str(new), str(source)),
+            expected=f"{error.expected}; nothing was changed",
+            repair="restore it with that version, or take an older archive",
+        ) from error
 
 
 def _unpack(source: Path, folder: Path) -> Manifest:
@@ -128,7 +149,8 @@ def _unpack(source: Path, folder: Path) -> Manifest:
     """
     found: dict[str, Entry] = {}
     manifest = None
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
+    (folder / "locks").mkdir(mode=0o700)  # by which it is known as a home
     with (
         _readable(source),
         pa.input_stream(str(source), compression="zstd") as stream,
@@ -138,8 +160,7 @@ def _unpack(source: Path, folder: Path) -> Manifest:
             file = archive.extractfile(member)
             if member.name == MANIFEST and file:
                 manifest = Manifest.from_json(file.read().decode())
-            elif member.name.startswith("home/") and file and _is_inside(member.name):
-                name = member.name.removeprefix("home/")
+            elif (name := _inside(folder, member.name)) and file:
                 found[name] = _write(file, folder / name, member)
             else:
                 raise _damaged(source, f"{member.name} does not belong there")
@@ -156,13 +177,32 @@ def _unpack(source: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def _is_inside(name: str) -> bool:
-    return ".." not in Path(name).parts
+def _inside(folder: Path, name: str) -> str:
+    """A member's path below the home; empty if it is none, or may lead out of the folder."""
+    below = name.removeprefix("home/")
+    path = PurePosixPath(below)
+    is_plain = below != name and path.as_posix() == below and ".." not in path.parts
+    return below if is_plain and _is_below(folder, folder / path) else ""
+
+
+def _is_below(folder: Path, path: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder, and those above that are missing, for its owner alone.
+
+    `Path.mkdir` gives those above the permissions of the process.
+    """
+    if not folder.exists():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700)
 
 
 def _write(file: IO[bytes], path: Path, member: tarfile.TarInfo) -> Entry:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digest, size, mode, changed_at = sha256(), 0, member.mode, int(member.mtime)
+    _make_private(path.parent)
+    digest, size, changed_at = sha256(), 0, int(member.mtime)
+    mode = member.mode & 0o777  # never with the rights of another user
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as target:
         while block := file.read(_BLOCK):
@@ -182,7 +222,7 @@ def _readable(source: Path) -> Iterator[None]:
     except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError) as error:
         raise _damaged(source, str(error)) from error
     except OSError as error:
-        if isinstance(error, FileExistsError) or error.errno is None:  # as the decoder says it
+        if isinstance(error, _CLASHES) or error.errno is None:  # as the decoder says it
             raise _damaged(source, str(error)) from error
         raise
 

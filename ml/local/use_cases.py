@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
 from ml.adapters import sqlite
+from ml.adapters.mlflow_client import require_no_login, without_login
 from ml.core.errors import ConfigError, FlightlineError
 from ml.core.names import CANARY, CHAMPION
 from ml.local.slices import Slice, present
@@ -146,11 +147,12 @@ def _aliases(where: Settings, slugs: Iterable[str]) -> tuple[dict[str, dict[str,
     """Versions by alias by use case, and why they are not known if nobody can tell."""
     uri = (where.tracking_uri or f"sqlite:///{where.mlflow_database}").rstrip("/")
     try:
+        require_no_login(uri)
         if uri.startswith("http"):
             return {slug: _asked(uri, slug) for slug in slugs}, ""
         return _read(Path(uri.removeprefix("sqlite:///"))), ""
     except (OSError, ValueError, LookupError, FlightlineError) as error:
-        return {}, f"models unknown: {uri}: {error}"
+        return {}, f"models unknown: {without_login(uri)}: {getattr(error, 'seen', error)}"
 
 
 def _read(database: Path) -> dict[str, dict[str, int]]:

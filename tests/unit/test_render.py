@@ -206,3 +206,8 @@ def test_a_table_without_rows_is_no_snapshot() -> None:
     lines = text(summary(found)).splitlines()
     assert [line.split()[3] for line in lines[1:3]] == ["-", "snapshot"]
     assert lines[-1] == "no data yet: flightline ingest toy 2013-01-01"
+
+
+def test_a_column_of_any_name_is_shown_as_it_is() -> None:
+    """A query may call its columns anything."""
+    assert "n[i][/b]" in text(cell_table(["n[i][/b]"], [["[i]"]]))

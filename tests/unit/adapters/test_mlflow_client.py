@@ -14,7 +14,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UN
 from requests import ConnectionError as NoConnection
 from requests import HTTPError, ReadTimeout, Response
 
-from ml.adapters.mlflow_client import is_away, make, mlflow_errors, says_nothing
+from ml.adapters.mlflow_client import client, is_away, make, mlflow_errors, says_nothing
 from ml.core.errors import ConfigError, DataError, FlightlineError, TransientError
 
 
@@ -52,6 +52,17 @@ def test_no_answer_may_be_tried_again(error: Exception) -> None:
         mlflow_errors("http://a"),
     ):
         raise error
+
+
+@pytest.mark.parametrize("address", ["http://bob:hunter2@host", "https://bob:h@unter2@host:5000/a"])
+def test_a_password_in_an_address_is_refused_and_not_told(address: str) -> None:
+    """It was told as an address that does not answer, or, without a port, as a fault of ours."""
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+        client(address)
+    assert "host" in caught.value.seen and "unter2" not in str(caught.value)
+    with pytest.raises(TransientError) as away, mlflow_errors(address):
+        raise ConnectionResetError
+    assert "unter2" not in str(away.value)
 
 
 @pytest.mark.parametrize("error", ANSWERED, ids=repr)

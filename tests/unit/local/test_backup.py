@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -26,7 +28,7 @@ from ml.local import backup as backups
 from ml.local import restore as restores
 from ml.local.backup import backup
 from ml.local.restore import restore
-from ml.settings import Settings
+from ml.settings import REPOSITORY, Settings
 
 pytestmark = pytest.mark.xdist_group("backup")
 
@@ -145,6 +147,74 @@ def test_a_link_out_of_the_home_is_refused(home: Settings, tmp_path: Path) -> No
     (home.home / "mlflow").symlink_to(tmp_path / "disk")
     with pytest.raises(ConfigError, match="is a link to"):
         backup(home, tmp_path / "y.tar.zst", made_at=MADE_AT)
+
+
+@pytest.mark.parametrize("name", ["flight-journal", "airflow.db-wal", "notes-shm"])
+def test_a_file_that_is_only_called_like_a_part_of_a_database_comes_along(
+    home: Settings, other: Settings, tmp_path: Path, name: str
+) -> None:
+    """Whose base is not there, or is no database, has no other copy."""
+    folder = home.artifacts / "1" / "artifacts"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("kept")
+    (folder / "notes").write_text("no database")
+    backup(home, tmp_path / "x.tar.zst", made_at=MADE_AT)
+    restore(other, tmp_path / "x.tar.zst", replace=False)
+    assert (other.artifacts / "1" / "artifacts" / name).read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["lake/raw", "mlflow/artifacts/1"])
+def test_a_folder_that_may_not_be_read_is_refused(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The archive would be whole by its own manifest, and lack all below."""
+    closed, real = home.home / name, os.scandir
+    closed.mkdir(parents=True, exist_ok=True)
+
+    def scandir(path: Any) -> Any:  # root, who runs tests in a container, may read everything
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ConfigError, match=f"cannot read the folder {closed}: Permission denied"):
+        backup(home, tmp_path / "x.tar.zst", made_at=MADE_AT)
+    assert list(tmp_path.glob("*.zst*")) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ml.local import backup
+from ml.settings import REPOSITORY, Settings
+real = backup._add
+def add(*arguments):
+    real(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+backup._add = add
+backup.backup(Settings(home=Path(sys.argv[1])), Path(sys.argv[2]), made_at="")
+"""
+
+
+def test_what_a_killed_backup_has_left_goes_with_the_next_one_of_any_name(
+    home: Settings, tmp_path: Path
+) -> None:
+    """Nightly ones have a new name each night, and each such file holds passwords."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    command = [sys.executable, "-c", KILLED, str(home.home), str(folder / "monday.tar.zst")]
+    assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == -signal.SIGKILL
+    [left] = folder.iterdir()
+    stem, dead, own = left.name.rsplit(".", 2)
+    kept = {
+        f"{stem}.{os.getpid()}.{own}": b"",  # it may still be written to
+        f"{stem}.{dead}.{'0' if own[0] != '0' else '1'}{own[1:]}": b"",  # of another machine
+        f".notes.{dead}.{own}": b"of a person",
+    }
+    for name, text in kept.items():
+        (folder / name).write_bytes(text)
+    backup(home, folder / "tuesday.tar.zst", made_at=MADE_AT)
+    assert {path.name for path in folder.iterdir()} == {*kept, "tuesday.tar.zst"}
 
 
 # Paths in it

@@ -15,7 +15,7 @@ def test_each_line_says_which_competitor_was_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = [
-        Dated("2020-01-01", 0, "", None, "not trained: too few rows", ()),
+        Dated("2020-01-01", 0, "", None, "not trained: too few [rows]", ()),
         Dated("2020-02-01", 1, "logistic", None, "accepted", ()),
     ]
 
@@ -27,5 +27,5 @@ def test_each_line_says_which_competitor_was_judged(
     calibration.show("toy", Settings(home=tmp_path), [one.as_of for one in found], output)
     assert [one["chosen"] for one in json.loads(output.read_text())] == ["", "logistic"]
     first, second = capsys.readouterr().out.splitlines()[:2]
-    assert first == "1/2  as of 2020-01-01  not trained: too few rows"
+    assert first == "1/2  as of 2020-01-01  not trained: too few [rows]"
     assert second == "2/2  as of 2020-02-01  logistic accepted"

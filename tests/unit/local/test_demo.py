@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import time
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from support import SLUG
 
+from ml.adapters.files import exclusive
 from ml.core.errors import ConfigError, TransientError
 from ml.core.story import Job, Step
-from ml.local import demo, supervisor
+from ml.local import demo, journal, processes, supervisor
 from ml.local.airflow_api import AirflowApi
 from ml.local.demo import StepFailed, delete_home, play_steps, tell_interruption
 from ml.local.records import Dag, Run, TaskInstance
@@ -33,10 +39,16 @@ def make(home: Path, *names: str) -> None:
         path.write_text("x") if "." in name else path.mkdir()
 
 
+def nothing_but_locks(settings: Settings) -> bool:
+    kept = {"platform.lock", "locks", "lost+found"}  # that is the file system's
+    return {path.name for path in settings.home.iterdir()} <= kept
+
+
 @pytest.mark.parametrize(
     "names",
     [
         pytest.param((), id="empty"),
+        pytest.param(("locks", "lake", "lost+found"), id="a mount point"),
         pytest.param(("locks", "lake", "warehouse"), id="by a stage alone"),
         pytest.param(("platform.lock", "platform.json", "airflow"), id="by a start alone"),
         pytest.param(
@@ -49,21 +61,93 @@ def test_what_only_the_platform_made_is_deleted(scratch: Settings, names: tuple[
     scratch.home.mkdir()
     make(scratch.home, *names)
     delete_home(scratch)
-    assert not scratch.home.exists()
+    assert nothing_but_locks(scratch)
 
 
 def test_a_home_with_secrets_is_deleted(scratch: Settings) -> None:
     load_secrets(scratch)
     make(scratch.home, "platform.lock")
     delete_home(scratch)
-    assert not scratch.home.exists()
+    assert nothing_but_locks(scratch)
 
 
 def test_a_home_that_a_stage_has_worked_in_is_deleted(scratch: Settings) -> None:
     with opened(SLUG, scratch):
         make(scratch.home, f"tmp/{SLUG}/half.txt")
     delete_home(scratch)
-    assert not scratch.home.exists()
+    assert nothing_but_locks(scratch)
+
+
+def test_a_stage_that_runs_keeps_its_state(scratch: Settings) -> None:
+    make(scratch.home, "locks", "lake")
+    with exclusive(scratch.lock_of(SLUG)), pytest.raises(TransientError, match="is busy"):
+        delete_home(scratch)
+    assert (scratch.home / "lake").exists()
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_platform_that_runs_is_stopped(scratch: Settings, is_busy: bool) -> None:
+    """If a stage then keeps all from being deleted, status does not tell of a crash."""
+    make(scratch.home, "platform.lock", "locks", "logs")
+    journal.record(scratch, journal.START)
+    log, kept = scratch.logs / "scheduler.log", journal.journal_path(scratch)
+    command = ["sleep", "60"]
+    processes.start("scheduler", command, home=scratch.home, log=log, journal=kept, env=os.environ)
+    while not processes.leaders(scratch.home):
+        time.sleep(0.02)
+    with exclusive(scratch.lock_of(SLUG)) if is_busy else nullcontext():
+        with pytest.raises(TransientError) if is_busy else nullcontext():
+            delete_home(scratch)
+        assert not processes.supervised(scratch.home)
+        if is_busy:
+            assert journal.lives(scratch)[-1].stopped_at
+        else:
+            assert nothing_but_locks(scratch)
+
+
+def test_a_start_that_goes_on_is_waited_for(
+    scratch: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LOCK_SECONDS", 0.0)
+    make(scratch.home, "locks", "lake")
+    with exclusive(scratch.platform_lock), pytest.raises(TransientError, match="is busy"):
+        delete_home(scratch)
+    assert (scratch.home / "lake").exists()
+
+
+def test_whoever_waits_for_a_lock_gets_the_one_that_others_see(scratch: Settings) -> None:
+    """A lock file that is deleted while it is waited for keeps nobody out."""
+    make(scratch.home, "platform.lock", "locks", "lake")
+    scratch.lock_of(SLUG).touch()
+    locks = (scratch.platform_lock, scratch.lock_of(SLUG))
+    before = [path.stat().st_ino for path in locks]
+    delete_home(scratch)
+    assert [path.stat().st_ino for path in locks] == before
+
+
+def test_what_is_deleted_ends_at_a_link(scratch: Settings, tmp_path: Path) -> None:
+    make(scratch.home, "locks")
+    make(tmp_path / "disk", "data.txt")
+    (scratch.home / "lake").symlink_to(tmp_path / "disk")
+    delete_home(scratch)
+    assert nothing_but_locks(scratch) and (tmp_path / "disk" / "data.txt").exists()
+
+
+def test_a_home_is_deleted_in_a_folder_that_may_not_be_written(
+    scratch: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor can a mount point go: only what is in it."""
+    make(scratch.home, "platform.lock", "lake")
+    real = os.rmdir
+
+    def rmdir(path: Any, *rest: Any, **more: Any) -> None:
+        if Path(path) == scratch.home:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+        real(path, *rest, **more)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    delete_home(scratch)
+    assert nothing_but_locks(scratch)
 
 
 def test_a_persons_files_are_named_and_nothing_is_deleted(scratch: Settings) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.xdist_group("backup")
     [
         *("truncated", "a byte", "no archive", "empty"),
         *("a row", "a file less", "permissions", "times", "a path that leads out"),
+        *("an absolute path", "a set-user-id bit"),
     ],
 )
 def test_a_damaged_archive_is_refused_before_anything_is_touched(
@@ -72,6 +74,58 @@ def test_state_of_a_newer_version_is_refused_before_anything_is_touched(
     with pytest.raises(ConfigError, match="of a newer version: layout 99"):
         restore(other, tmp_path / "newer.tar.zst", replace=False)
     assert content(other) == {}
+
+
+@pytest.mark.parametrize("old", ["", "state"])
+def test_tables_of_a_newer_version_are_refused_before_anything_is_touched(
+    home: Settings, other: Settings, tmp_path: Path, old: str
+) -> None:
+    """Else the old state is gone, and the next start refuses the new one."""
+    (home.airflow_home / "migrated-to").write_text("99.0.0")
+    backup(home, tmp_path / "newer.tar.zst", made_at=MADE_AT)
+    if old:
+        (other.home / "locks").mkdir(parents=True)
+        other.lake.mkdir()
+        (other.lake / old).touch()
+    before = content(other)
+    with pytest.raises(ConfigError, match=r"newer\.tar\.zst/airflow is of Airflow 99\.0\.0"):
+        restore(other, tmp_path / "newer.tar.zst", replace=bool(old))
+    assert content(other) == before and not list(other.home.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0])
+def test_what_was_private_stays_private(
+    home: Settings, other: Settings, archive: Path, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        restore(other, archive, replace=False)
+        restore(home, archive, replace=True)
+    finally:
+        os.umask(before)
+    for where in (home, other):
+        folders = [where.home, *(path for path in where.home.rglob("*") if path.is_dir())]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("names", [("thesis.tex", "locks"), ("airflow", "dbt", "logs")])
+def test_a_folder_that_is_no_home_is_kept_and_does_not_begin_to_look_like_one(
+    other: Settings, archive: Path, names: tuple[str, ...], replace: bool
+) -> None:
+    for name in names:
+        (other.home / name).mkdir(parents=True)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"thesis\.tex|neither platform\.lock|not empty"):
+            restore(other, archive, replace=replace)
+    assert {path.name for path in other.home.iterdir()} == {*names}
+
+
+def test_a_restored_home_may_be_restored_again(other: Settings, archive: Path) -> None:
+    """Nothing has worked in it since, so its locks are all that tells what it is."""
+    restore(other, archive, replace=False)
+    restore(other, archive, replace=True)
+    assert count(other.airflow_home / "airflow.db") == 100
 
 
 def test_state_is_given_up_only_if_asked(home: Settings, archive: Path) -> None:
