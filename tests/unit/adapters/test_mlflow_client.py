@@ -14,7 +14,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UN
 from requests import ConnectionError as NoConnection
 from requests import HTTPError, ReadTimeout, Response
 
-from ml.adapters.mlflow_client import is_away, make, mlflow_errors, says_nothing
+from ml.adapters.mlflow_client import client, is_away, make, mlflow_errors, says_nothing
 from ml.core.errors import ConfigError, DataError, FlightlineError, TransientError
 
 
@@ -119,3 +119,8 @@ def test_two_at_once_make_one_database(tmp_path: Path, monkeypatch: pytest.Monke
     database.write_bytes(b"")  # as SQLite leaves it where somebody only looked
     make(database)
     assert len(made) == 2 and database.stat().st_size
+
+
+def test_a_program_that_speaks_no_http_is_no_server(babbler: int) -> None:
+    with pytest.raises(TransientError, match=f"MLflow does not answer at http://.*:{babbler}"):
+        client(f"http://127.0.0.1:{babbler}")

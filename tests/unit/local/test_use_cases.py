@@ -165,6 +165,13 @@ def test_versions_come_from_the_server_of_the_settings(
     assert by_slug(away, root)["alpha"].state.startswith("models unknown: http://127.0.0.1:9")
 
 
+def test_a_server_that_speaks_no_http_is_told(root: Path, scratch: Settings, babbler: int) -> None:
+    ingested(scratch, "alpha", "events", "2020-01-01")
+    url = f"http://127.0.0.1:{babbler}"
+    found = by_slug(scratch.model_copy(update={"tracking_uri": url}), root)
+    assert found["alpha"].state == f"models unknown: {url}: SSH-2.0-OpenSSH"
+
+
 def test_it_is_one_line_each_also_in_a_narrow_terminal(
     root: Path, scratch: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
