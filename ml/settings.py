@@ -83,9 +83,10 @@ class Settings(BaseSettings):
         nearest = next(path for path in (home, *home.parents) if os.access(path, os.F_OK))
         if not nearest.is_dir():
             raise ValueError(f"a folder, and {nearest} is a file")
-        if not os.access(nearest, os.W_OK | os.X_OK):
+        # Not written to: what a person asks when a disk became read-only must be answered there.
+        if not os.access(nearest, os.R_OK | os.X_OK):
             raise ValueError(
-                f"a folder that you may write to: mend owner, permissions or mount of {nearest}"
+                f"a folder that you may read: mend owner, permissions or mount of {nearest}"
             )
         return home
 
@@ -202,5 +203,5 @@ def settings() -> Settings:
         raise ConfigError(
             f"setting {name}={'…' if field in _SECRET else str(first['input'])!r}",
             expected=message if own_words else _EXPECTED.get(field, message),
-            repair=f"set or unset {name}",
+            repair=f"set or unset {name}" if name in os.environ else f"set {name}",
         ) from error

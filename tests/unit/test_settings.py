@@ -131,7 +131,20 @@ def test_two_free_ports_are_not_the_same_port() -> None:
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_a_home_that_cannot_be_written_to_is_told(
+def test_a_home_that_can_only_be_read_is_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: bool
+) -> None:
+    """Or on a disk that became read-only nobody could ask what runs, or stop it."""
+    access = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK and access(path, mode))
+    monkeypatch.delenv("MLOPS_HOME", raising=False)
+    if given:
+        monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "new" / "home"))
+    assert settings().home
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_home_that_cannot_be_read_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: bool
 ) -> None:
     """Also the default one, in a repository that belongs to somebody else."""
@@ -141,8 +154,9 @@ def test_a_home_that_cannot_be_written_to_is_told(
         monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "new" / "home"))
     else:
         monkeypatch.delenv("MLOPS_HOME", raising=False)
-    with pytest.raises(ConfigError, match=r"MLOPS_HOME='/.*\n.*that you may write to"):
+    with pytest.raises(ConfigError, match=r"MLOPS_HOME='/.*\n.*that you may read") as caught:
         settings()
+    assert caught.value.repair == ("set or unset MLOPS_HOME" if given else "set MLOPS_HOME")
 
 
 def test_without_variables_everything_lies_in_the_repository(
