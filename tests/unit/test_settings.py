@@ -29,6 +29,11 @@ def fresh() -> Iterator[None]:
         ("MLOPS_DUCKDB_MEMORY_LIMIT", "lots"),
         ("MLOPS_DUCKDB_MEMORY_LIMIT", "1GB'; drop table x"),
         ("MLOPS_AIRFLOW_PORT", "70000"),
+        ("MLOPS_KEEP_LOGS_DAYS", "0"),
+        ("MLOPS_KEEP_LOGS_DAYS", "36501"),
+        ("MLOPS_KEEP_AIRFLOW_DAYS", "1000000"),
+        ("MLOPS_KEEP_RUNS_DAYS", "36501"),
+        ("MLOPS_KEEP_QUARANTINE_DAYS", "36501"),
         ("MLOPS_TRACKING_URI", "localhost:5000"),
         ("MLOPS_TRACKING_URI", "http://"),
         ("MLOPS_TRACKING_URI", "http://:5000"),
@@ -51,6 +56,10 @@ def fresh() -> Iterator[None]:
         ("MLOPS_HOME", "/etc/passwd"),
         ("MLOPS_HOME", "/etc/passwd/below"),
         ("MLOPS_HOME", "~no_such_user_here/x"),
+        ("MLOPS_HOME", "/tmp/$HOME/x"),
+        ("MLOPS_HOME", "/tmp/o'clock"),
+        ("MLOPS_HOME", "/tmp/c#/x"),
+        ("MLOPS_HOME", "/tmp/why?"),
     ],
 )
 def test_a_bad_value_names_the_variable_and_the_value(
@@ -70,6 +79,7 @@ def test_a_bad_value_names_the_variable_and_the_value(
         ("MLOPS_DUCKDB_THREADS", "many", "a whole number, at least 1"),
         ("MLOPS_AIRFLOW_PORT", "70000", "a port number, 0 to 65535"),
         ("MLOPS_MLFLOW_PORT", "x", "a port number, 0 to 65535"),
+        ("MLOPS_KEEP_RUNS_DAYS", "36501", "a number of days, 1 to 36500"),
     ],
 )
 def test_what_was_expected_is_told_in_words(
@@ -128,6 +138,32 @@ def test_one_port_for_two_servers_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_two_free_ports_are_not_the_same_port() -> None:
     """0 means: choose one."""
     assert Settings(airflow_port=0, mlflow_port=0).mlflow_port == 0
+
+
+@pytest.mark.parametrize("name", ["a b", "größe", "50%", "%41", "a&b", 'a"b', "a[b]"])
+def test_other_special_characters_may_be_in_the_name_of_a_home(tmp_path: Path, name: str) -> None:
+    assert Settings(home=tmp_path / name).home.name == name
+
+
+def test_a_character_that_databases_read_as_theirs_is_named() -> None:
+    with pytest.raises(ValidationError, match=r"a path without # \?, which has a meaning"):
+        Settings(home=Path("/tmp/?/#"))
+
+
+def test_a_user_without_a_home_and_a_name_may_set_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container that runs under any number."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert Settings(home=tmp_path / "x").home == tmp_path.resolve() / "x"
+    monkeypatch.setenv("MLOPS_HOME", "~/x")
+    with pytest.raises(ConfigError, match="MLOPS_HOME='~/x'"):
+        settings()
 
 
 @pytest.mark.parametrize("given", [True, False])
