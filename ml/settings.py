@@ -18,7 +18,8 @@ from ml.core.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _PORT = "a port number, 0 to 65535"
-_DAYS = "a number of days, at least 1"
+_LONGEST_DAYS = 36_500  # calendars begin in the year 1
+_DAYS = f"a number of days, 1 to {_LONGEST_DAYS}"
 _EXPECTED = {  # in words, where the library's message would show a pattern
     "duckdb_memory_limit": "a size such as 2GB or 512MiB",
     "duckdb_threads": "a whole number, at least 1",
@@ -30,6 +31,7 @@ _EXPECTED = {  # in words, where the library's message would show a pattern
     "keep_quarantine_days": _DAYS,
     "notify_timeout_s": "seconds, more than 0 and at most 30",
 }
+_SPECIAL = set("'#$?\\")  # DuckDB, dbt, SQLAlchemy and Airflow do not take them as they are
 _SECRET = {"notify_webhook"}  # whoever knows such an address may write to it
 
 
@@ -63,10 +65,10 @@ class Settings(BaseSettings):
     duckdb_threads: int = Field(default=2, ge=1)
     airflow_port: int = Field(default=0, ge=0, le=65_535)
     mlflow_port: int = Field(default=0, ge=0, le=65_535)
-    keep_logs_days: int = Field(default=30, ge=1)
-    keep_airflow_days: int = Field(default=90, ge=1)
-    keep_runs_days: int = Field(default=180, ge=1)
-    keep_quarantine_days: int = Field(default=180, ge=1)
+    keep_logs_days: int = Field(default=30, ge=1, le=_LONGEST_DAYS)
+    keep_airflow_days: int = Field(default=90, ge=1, le=_LONGEST_DAYS)
+    keep_runs_days: int = Field(default=180, ge=1, le=_LONGEST_DAYS)
+    keep_quarantine_days: int = Field(default=180, ge=1, le=_LONGEST_DAYS)
     notify_webhook: SecretStr | None = None
     notify_timeout_s: float = Field(default=3.0, gt=0, le=30)
     notify_runbooks: str | None = None
@@ -78,14 +80,20 @@ class Settings(BaseSettings):
             home = home.expanduser().resolve()  # Airflow refuses a relative home
         except RuntimeError as error:  # `~nobody`, or links in a circle
             raise ValueError(f"a folder ({error})") from error
-        if REPOSITORY.is_relative_to(home) or home == Path("~").expanduser().resolve():
+        if REPOSITORY.is_relative_to(home) or home == _home_of_the_user():
             raise ValueError("a folder of its own: a fresh demo deletes everything in it")
         nearest = next(path for path in (home, *home.parents) if os.access(path, os.F_OK))
         if not nearest.is_dir():
             raise ValueError(f"a folder, and {nearest} is a file")
-        if not os.access(nearest, os.W_OK | os.X_OK):
+        # Not written to: what a person asks when a disk became read-only must be answered there.
+        if not os.access(nearest, os.R_OK | os.X_OK):
             raise ValueError(
-                f"a folder that you may write to: mend owner, permissions or mount of {nearest}"
+                f"a folder that you may read: mend owner, permissions or mount of {nearest}"
+            )
+        if special := sorted(set(str(home)) & _SPECIAL):
+            raise ValueError(
+                f"a path without {' '.join(special)}, which has a meaning in the addresses of "
+                "databases or the settings of Airflow"
             )
         return home
 
@@ -166,6 +174,13 @@ class Settings(BaseSettings):
         return self.logs / "alerts.jsonl"
 
 
+def _home_of_the_user() -> Path | None:
+    try:
+        return Path("~").expanduser().resolve()
+    except RuntimeError:  # a container's user has neither HOME nor a name
+        return None
+
+
 def _is_tracking_address(uri: str) -> bool:
     database = "sqlite:///"
     if uri.startswith(database):
@@ -202,5 +217,5 @@ def settings() -> Settings:
         raise ConfigError(
             f"setting {name}={'…' if field in _SECRET else str(first['input'])!r}",
             expected=message if own_words else _EXPECTED.get(field, message),
-            repair=f"set or unset {name}",
+            repair=f"set or unset {name}" if name in os.environ else f"set {name}",
         ) from error

@@ -9,9 +9,9 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from ml.adapters.files import database_error, exclusive, replacing, storage_error
@@ -131,7 +131,7 @@ def client(uri: str) -> MlflowClient:
     if uri.startswith("http"):
         try:
             urlopen(f"{uri}/health", timeout=5).close()
-        except (URLError, OSError) as error:
+        except (OSError, HTTPException) as error:  # the latter: it speaks no HTTP
             raise _away(uri) from error
     import mlflow
 

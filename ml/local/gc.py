@@ -60,14 +60,14 @@ def plan(where: Settings, now: float, before: Mapping[str, str] | None = None) -
         now: seconds since 1970.
         before: by use case: partitions before this key may go, too.
     """
-    found = [gc_files.component_logs(where, now), gc_files.task_logs(where, now)]
+    # Files first: on a full disk, a database needs room to delete rows.
+    of_age = (gc_files.component_logs, gc_files.task_logs, gc_files.quarantine)
+    found = [find(where, now) for find in (*of_age, gc_files.upgrade_copies, gc_files.leftovers)]
     if where.airflow_database.exists():
         found.append(gc_airflow.history(where, now))
     if where.mlflow_database.exists() and not where.tracking_uri:
         runs = gc_models.runs(where, now, available())
         found += [runs, gc_models.training_sets(where, now, runs.items)]
-    files = (gc_files.quarantine, gc_files.upgrade_copies, gc_files.leftovers)
-    found += [find(where, now) for find in files]
     asked = []
     for slug, key in (before or {}).items():
         asked += gc_files.partitions(where, connect(slug, with_server(where)), key)
@@ -95,6 +95,8 @@ def carry_out(
 def nothing_runs(where: Settings, *, wait_seconds: float) -> Iterator[None]:
     """Hold the locks of all use cases, those that are gone from the repository included.
 
+    Also on a disk that is full, where room is to be made, or read-only, where a copy may be taken.
+
     Raises:
         TransientError: if a stage still runs after `wait_seconds`.
     """
@@ -112,7 +114,7 @@ def _all_of(locks: Sequence[Path], *, deadline: float) -> Iterator[None]:
         while True:
             try:
                 for path in locks:
-                    held.enter_context(exclusive(path))
+                    held.enter_context(exclusive(path, must_write=False))
                 break
             except TransientError as error:
                 held.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from datetime import UTC, datetime
+from sqlite3 import Connection
 from typing import TYPE_CHECKING
 
 from ml.adapters import sqlite
@@ -18,6 +19,7 @@ from ml.local.supervisor import SCRIPTS
 if TYPE_CHECKING:
     from ml.settings import Settings
 
+_AREA = "Airflow history (rows)"
 # Not `dag`: a Dag that was not parsed for long may be one whose platform was down for long.
 _TABLES = "asset_event,callback,dag_run,dag_version,import_error,job,log,partitioned_asset_key_log"
 _TABLES += ",revoked_token,task_instance,task_instance_history,task_reschedule,xcom"
@@ -50,15 +52,22 @@ def history(where: Settings, now: float) -> Waste:
     """Runs, tasks and log rows that are old; older than whatever is still unfinished."""
     days = where.keep_airflow_days
     before = datetime.fromtimestamp(now - days * DAY_SECONDS, UTC).replace(tzinfo=None)
-    database = where.airflow_database
-    with sqlite.opened(database) as connection:
+    rule = f"older than {days} days and than any run that is not finished"
+    with sqlite.opened(where.airflow_database) as connection:
+        if not _has_tables(connection):
+            return Waste(_AREA, rule, (), lambda _: None)
         [(unfinished,)] = connection.execute(_UNFINISHED)
         if unfinished:
             before = min(before, datetime.fromisoformat(unfinished))
         found = connection.execute(_OLD_ROWS, {"before": before.isoformat(" ", "microseconds")})
         items = tuple(Item(name, 0, _seconds(time)) for name, time in found)
-    rule = f"older than {days} days and than any run that is not finished"
-    return Waste("Airflow history (rows)", rule, items, lambda _: _clean(where, before))
+    return Waste(_AREA, rule, items, lambda _: _clean(where, before))
+
+
+def _has_tables(connection: Connection) -> bool:
+    """A first start that was cut off leaves a file without them, and without anything to delete."""
+    found = connection.execute("select name from sqlite_master where type = 'table'")
+    return {name for (name,) in found} >= {"dag_run", "task_instance", "log", "job"}
 
 
 def _seconds(text: str) -> float:

@@ -8,7 +8,7 @@ import json
 import random
 import socket
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,11 @@ def load_ports(settings: Settings) -> Ports:
     Nothing is written: free ones are others at each call until `keep_ports`.
     """
     kept = kept_ports(settings) or Ports(*_free_ports())
-    return Ports(settings.airflow_port or kept.airflow, settings.mlflow_port or kept.mlflow)
+    ports = Ports(settings.airflow_port or kept.airflow, settings.mlflow_port or kept.mlflow)
+    if ports.airflow != ports.mlflow:  # else one was set to what was kept for the other
+        return ports
+    another = next(port for port in _free_ports() if port != ports.airflow)
+    return replace(ports, **{"airflow" if settings.mlflow_port else "mlflow": another})
 
 
 def keep_ports(settings: Settings, ports: Ports) -> None:

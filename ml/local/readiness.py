@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import ProxyHandler, build_opener
@@ -139,7 +140,7 @@ def answers(url: str, *, timeout_s: float = 5) -> bool:
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=timeout_s) as answer:
             return bool(answer.status == 200)
-    except OSError:
+    except (OSError, HTTPException):  # the latter: another program, which speaks no HTTP
         return False
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml.adapters.files import replacing, sync
 from ml.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,29 +59,24 @@ def load_secrets(settings: Settings) -> Secrets:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step; no other user can read it at any moment.
+    """Replace a file in one step, and for good; no other user can read it at any moment.
 
     Raises:
+        TransientError: if the disk is full.
         ConfigError: if the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+        sync(path.parent)
     except OSError as error:
-        raise cannot_write(path.parent, error) from error
-
-
-def cannot_write(folder: Path, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"cannot write to {folder}: {error}",
-        expected="a folder of yours",
-        repair="set MLOPS_HOME",
-    )
+        raise ConfigError(
+            f"cannot write to {path.parent}: {error}",
+            expected="a folder of yours",
+            repair="set MLOPS_HOME",
+        ) from error
 
 
 def passwords_file(settings: Settings) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.metadata
 import os
 import subprocess
@@ -12,16 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from ml.adapters import state
+from ml.adapters.files import held, locked, require_writable, storage_errors
 from ml.core.errors import ConfigError, TransientError
 from ml.local import airflow_db, journal, processes, readiness
 from ml.local.airflow_api import AirflowApi
 from ml.local.environment import platform_environment
 from ml.local.ports import LOOPBACK, Ports, check_free, keep_ports, kept_ports, load_ports
-from ml.local.secrets import cannot_write, load_secrets, write_airflow_passwords
+from ml.local.secrets import load_secrets, write_airflow_passwords
 
 if TYPE_CHECKING:
     from ml.settings import Settings
@@ -109,9 +110,11 @@ def up(
         progress: is told what happens, one line at a time.
 
     Raises:
-        ConfigError: if a port is taken.
+        ConfigError: if a port is taken, or the home cannot be written to.
+        TransientError: if there is no room.
         FlightlineError: if a component ends or is not ready in time; then nothing is left running.
     """
+    require_writable(settings.home)  # before anything is stopped to be started anew
     with _locked(settings, progress):
         found, started_at = status(settings), 0.0
         if found.is_up and not _is_stuck(settings, progress):
@@ -128,10 +131,11 @@ def _start(settings: Settings, found: PlatformStatus, progress: Progress) -> flo
     _clean_up(settings, found, progress)
     started_at = time.time()
     try:
-        children = _start_all(settings, progress)
+        with storage_errors(settings.home):
+            children = _start_all(settings, progress)
         readiness.wait(settings, children, started_at=started_at, progress=progress)
     except BaseException:  # also Ctrl-C: never leave half a platform behind
-        _stop(settings)
+        _stop(settings, progress)
         raise
     progress(f"up after {time.time() - started_at:.0f} s")
     return started_at
@@ -150,15 +154,23 @@ def down(settings: Settings, *, progress: Progress = print) -> int:
     """Stop everything that an `up` of this home started; returns how many processes there were.
 
     A running task gets 20 seconds to end; Airflow runs it again after the next start.
+    On a disk that is full or read-only everything is stopped all the same.
     """
-    with _locked(settings, progress):
-        return _stop(settings)
+    with _locked(settings, progress, must_write=False):
+        return _stop(settings, progress)
 
 
-def _stop(settings: Settings, *, grace_seconds: float = 20.0) -> int:
+def _stop(settings: Settings, progress: Progress, *, grace_seconds: float = 20.0) -> int:
+    refusal: OSError | None = None
     if processes.leaders(settings.home):  # else it was not stopped now: it went down before
-        journal.record_stop(settings)
-    return processes.stop_all(settings.home, grace_seconds=grace_seconds)
+        try:
+            journal.record_stop(settings)
+        except OSError as error:
+            refusal = error
+    stopped = processes.stop_all(settings.home, grace_seconds=grace_seconds)
+    if refusal:
+        progress(f"stopped, but that is not noted in {journal.journal_path(settings)}: {refusal}")
+    return stopped
 
 
 def _clean_up(settings: Settings, found: PlatformStatus, progress: Progress) -> None:
@@ -169,7 +181,8 @@ def _clean_up(settings: Settings, found: PlatformStatus, progress: Progress) -> 
             log = processes.previous(component.log)
             progress(f"{component.name} {how} (log: {log}); starting everything anew")
     # Tasks that cannot report their end would be waited for in vain, as would workers that hang.
-    if stopped := _stop(settings, grace_seconds=0 if "api-server" in down or not down else 20):
+    grace_seconds = 0 if "api-server" in down or not down else 20
+    if stopped := _stop(settings, progress, grace_seconds=grace_seconds):
         progress(f"stopped {stopped} processes of an earlier start")
 
 
@@ -273,30 +286,21 @@ def _migrate(
 
 
 @contextlib.contextmanager
-def _locked(settings: Settings, progress: Progress) -> Iterator[None]:
+def _locked(settings: Settings, progress: Progress, *, must_write: bool = True) -> Iterator[None]:
     """One start or stop at a time for each home; the kernel frees the lock with its holder."""
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        file = settings.platform_lock.open("w")
-    except OSError as error:
-        raise cannot_write(settings.home, error) from error
-    with file:
-        _acquire(file.fileno(), progress)
+    with held(settings.platform_lock, partial(_acquire, progress=progress), must_write=must_write):
         yield
 
 
-def _acquire(descriptor: int, progress: Progress) -> None:
+def _acquire(file: BinaryIO, progress: Progress) -> None:
     deadline, is_told = time.monotonic() + LOCK_SECONDS, False
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise TransientError(
-                    f"another start or stop has been going on for {LOCK_SECONDS:.0f} s",
-                    expected="it ends",
-                    repair="end that command, then try again",
-                ) from error
+    while not locked(file):
+        if time.monotonic() > deadline:
+            raise TransientError(
+                f"another start or stop has been going on for {LOCK_SECONDS:.0f} s",
+                expected="it ends",
+                repair="end that command, then try again",
+            )
         if not is_told:
             progress("another start or stop is going on: waiting")
             is_told = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
@@ -56,7 +57,7 @@ def _experiment_id(url: str, name: str) -> str:
     try:
         with build_opener(ProxyHandler({})).open(address, timeout=_ANSWER_SECONDS) as answer:
             return str(json.load(answer)["experiment"]["experiment_id"])
-    except (OSError, ValueError, LookupError):  # no such experiment, or no server
+    except (OSError, HTTPException, ValueError, LookupError):  # no such experiment, no server
         return ""
 
 

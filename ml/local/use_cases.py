@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
@@ -151,8 +152,9 @@ def _aliases(where: Settings, slugs: Iterable[str]) -> tuple[dict[str, dict[str,
         if uri.startswith("http"):
             return {slug: _asked(uri, slug) for slug in slugs}, ""
         return _read(Path(uri.removeprefix("sqlite:///"))), ""
-    except (OSError, ValueError, LookupError, FlightlineError) as error:
-        return {}, f"models unknown: {without_login(uri)}: {getattr(error, 'seen', error)}"
+    except (OSError, HTTPException, ValueError, LookupError, FlightlineError) as error:
+        told = getattr(error, "seen", str(error).strip()) or type(error).__name__
+        return {}, f"models unknown: {without_login(uri)}: {told}"
 
 
 def _read(database: Path) -> dict[str, dict[str, int]]:

@@ -11,7 +11,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -20,6 +19,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from home_snapshot import differences, snapshot
+from ill_disk import own_disks
 from kills import SLUG, STORY, Driver, Ran, Step, Story
 
 from ml.use_cases import available
@@ -35,19 +35,9 @@ steps = pytest.mark.parametrize("step", STORY, ids=lambda step: step.name.replac
 STEPS = {step.name: step for step in STORY}
 
 
-def _own_disks() -> list[str]:
-    """What starts a program that may mount disks which nobody else sees; nothing if none may."""
-    own_names = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--mount"]
-    probe = [*own_names, "sh", "-c", 'mount -t tmpfs none "$0"', "/mnt"]
-    try:
-        return own_names if subprocess.run(probe, check=False).returncode == 0 else []
-    except FileNotFoundError:
-        return []
-
-
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    driver = Driver(tmp_path_factory.mktemp("kills"), _own_disks())
+    driver = Driver(tmp_path_factory.mktemp("kills"), own_disks())
     try:
         found = Story(driver)
         found.tell()

@@ -29,6 +29,11 @@ def fresh() -> Iterator[None]:
         ("MLOPS_DUCKDB_MEMORY_LIMIT", "lots"),
         ("MLOPS_DUCKDB_MEMORY_LIMIT", "1GB'; drop table x"),
         ("MLOPS_AIRFLOW_PORT", "70000"),
+        ("MLOPS_KEEP_LOGS_DAYS", "0"),
+        ("MLOPS_KEEP_LOGS_DAYS", "36501"),
+        ("MLOPS_KEEP_AIRFLOW_DAYS", "1000000"),
+        ("MLOPS_KEEP_RUNS_DAYS", "36501"),
+        ("MLOPS_KEEP_QUARANTINE_DAYS", "36501"),
         ("MLOPS_TRACKING_URI", "localhost:5000"),
         ("MLOPS_TRACKING_URI", "http://"),
         ("MLOPS_TRACKING_URI", "http://:5000"),
@@ -51,6 +56,10 @@ def fresh() -> Iterator[None]:
         ("MLOPS_HOME", "/etc/passwd"),
         ("MLOPS_HOME", "/etc/passwd/below"),
         ("MLOPS_HOME", "~no_such_user_here/x"),
+        ("MLOPS_HOME", "/tmp/$HOME/x"),
+        ("MLOPS_HOME", "/tmp/o'clock"),
+        ("MLOPS_HOME", "/tmp/c#/x"),
+        ("MLOPS_HOME", "/tmp/why?"),
     ],
 )
 def test_a_bad_value_names_the_variable_and_the_value(
@@ -70,6 +79,7 @@ def test_a_bad_value_names_the_variable_and_the_value(
         ("MLOPS_DUCKDB_THREADS", "many", "a whole number, at least 1"),
         ("MLOPS_AIRFLOW_PORT", "70000", "a port number, 0 to 65535"),
         ("MLOPS_MLFLOW_PORT", "x", "a port number, 0 to 65535"),
+        ("MLOPS_KEEP_RUNS_DAYS", "36501", "a number of days, 1 to 36500"),
     ],
 )
 def test_what_was_expected_is_told_in_words(
@@ -130,8 +140,47 @@ def test_two_free_ports_are_not_the_same_port() -> None:
     assert Settings(airflow_port=0, mlflow_port=0).mlflow_port == 0
 
 
+@pytest.mark.parametrize("name", ["a b", "größe", "50%", "%41", "a&b", 'a"b', "a[b]"])
+def test_other_special_characters_may_be_in_the_name_of_a_home(tmp_path: Path, name: str) -> None:
+    assert Settings(home=tmp_path / name).home.name == name
+
+
+def test_a_character_that_databases_read_as_theirs_is_named() -> None:
+    with pytest.raises(ValidationError, match=r"a path without # \?, which has a meaning"):
+        Settings(home=Path("/tmp/?/#"))
+
+
+def test_a_user_without_a_home_and_a_name_may_set_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container that runs under any number."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert Settings(home=tmp_path / "x").home == tmp_path.resolve() / "x"
+    monkeypatch.setenv("MLOPS_HOME", "~/x")
+    with pytest.raises(ConfigError, match="MLOPS_HOME='~/x'"):
+        settings()
+
+
 @pytest.mark.parametrize("given", [True, False])
-def test_a_home_that_cannot_be_written_to_is_told(
+def test_a_home_that_can_only_be_read_is_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: bool
+) -> None:
+    """Or on a disk that became read-only nobody could ask what runs, or stop it."""
+    access = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.W_OK and access(path, mode))
+    monkeypatch.delenv("MLOPS_HOME", raising=False)
+    if given:
+        monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "new" / "home"))
+    assert settings().home
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_home_that_cannot_be_read_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: bool
 ) -> None:
     """Also the default one, in a repository that belongs to somebody else."""
@@ -141,8 +190,9 @@ def test_a_home_that_cannot_be_written_to_is_told(
         monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "new" / "home"))
     else:
         monkeypatch.delenv("MLOPS_HOME", raising=False)
-    with pytest.raises(ConfigError, match=r"MLOPS_HOME='/.*\n.*that you may write to"):
+    with pytest.raises(ConfigError, match=r"MLOPS_HOME='/.*\n.*that you may read") as caught:
         settings()
+    assert caught.value.repair == ("set or unset MLOPS_HOME" if given else "set MLOPS_HOME")
 
 
 def test_without_variables_everything_lies_in_the_repository(

@@ -9,6 +9,7 @@ import tempfile
 import time
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -16,7 +17,10 @@ from ml.adapters.files import (
     database_error,
     exclusive,
     file_digest,
+    held,
+    locked,
     replacing,
+    require_writable,
     scratch,
     storage_errors,
 )
@@ -185,6 +189,49 @@ def test_a_lock_is_free_again_after_an_exception(tmp_path: Path) -> None:
 def test_locks_of_two_use_cases_do_not_meet(tmp_path: Path) -> None:
     with exclusive(tmp_path / "a.lock"), exclusive(tmp_path / "b.lock"):
         pass
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_lock_whose_file_was_taken_away_meanwhile_is_taken_anew(
+    tmp_path: Path, is_replaced: bool
+) -> None:
+    """A home is deleted by `demo --fresh` and replaced by `restore` while others wait."""
+    lock, taken = tmp_path / "locks" / "toy.lock", list[int]()
+
+    def acquire(file: BinaryIO) -> None:
+        assert locked(file)
+        if not taken:
+            lock.parent.rename(tmp_path / "before")
+        if not taken and is_replaced:
+            lock.parent.mkdir()
+            lock.touch()
+        taken.append(os.fstat(file.fileno()).st_ino)
+
+    with held(lock, acquire):
+        assert len(taken) == 2 and taken[1] == lock.stat().st_ino
+        with pytest.raises(TransientError, match=f"toy is busy .process {os.getpid()}"):
+            _hold(lock)
+
+
+def _hold(lock: Path) -> None:
+    with exclusive(lock):
+        pass
+
+
+def test_a_folder_that_may_be_written_to_or_made_passes(tmp_path: Path) -> None:
+    require_writable(tmp_path)
+    require_writable(tmp_path / "new" / "home")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_closed_is_refused_before_anything_is_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    exists = os.path.exists  # instead of the real check: root may write anywhere
+    monkeypatch.setattr("os.access", lambda path, mode: mode == os.F_OK and exists(path))
+    with pytest.raises(ConfigError, match=f"no access to {tmp_path}: Permission") as caught:
+        require_writable(tmp_path / "new" / "home")
+    assert f"mount of {tmp_path}" in caught.value.repair
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])

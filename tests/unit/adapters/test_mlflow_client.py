@@ -130,3 +130,8 @@ def test_two_at_once_make_one_database(tmp_path: Path, monkeypatch: pytest.Monke
     database.write_bytes(b"")  # as SQLite leaves it where somebody only looked
     make(database)
     assert len(made) == 2 and database.stat().st_size
+
+
+def test_a_program_that_speaks_no_http_is_no_server(babbler: int) -> None:
+    with pytest.raises(TransientError, match=f"MLflow does not answer at http://.*:{babbler}"):
+        client(f"http://127.0.0.1:{babbler}")

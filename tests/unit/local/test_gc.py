@@ -61,6 +61,14 @@ def test_what_is_old_and_unneeded_goes_and_nothing_else(scratch: Settings) -> No
     assert swept(scratch) == set(), "a second time there is nothing left"
 
 
+def test_a_database_of_airflow_without_tables_hinders_nothing(scratch: Settings) -> None:
+    """A first start was cut off before it had any."""
+    scratch.airflow_home.mkdir(parents=True)
+    scratch.airflow_database.touch()
+    log = made(scratch, OLD[0], days=400)
+    assert swept(scratch) == {log}
+
+
 def test_what_is_young_stays(scratch: Settings) -> None:
     for name in OLD:
         made(scratch, name, days=0.5)

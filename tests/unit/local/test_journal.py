@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ml.core.errors import ConfigError
+from ml.adapters.files import exclusive
+from ml.core.errors import ConfigError, TransientError
 from ml.local import condition, journal, supervisor
 from ml.local.journal import END, READY, START, STOP
 from ml.settings import Settings
@@ -118,3 +121,15 @@ def test_a_stop_of_nothing_is_not_noted(scratch):
     write(scratch, (START,), (READY,))
     assert supervisor.down(scratch) == 0
     assert journal.lives(scratch)[-1].stopped_at is None
+
+
+def test_a_start_that_waited_while_its_home_was_deleted_holds_the_lock_of_the_new_one(scratch):
+    first = ExitStack()
+    first.enter_context(exclusive(scratch.platform_lock))
+
+    def replace(_: str) -> None:
+        shutil.rmtree(scratch.home)
+        first.close()
+
+    with supervisor._locked(scratch, replace), pytest.raises(TransientError, match="is busy"):
+        first.enter_context(exclusive(scratch.platform_lock))

@@ -38,6 +38,18 @@ def test_settings_win_over_kept_ports(scratch):
     assert (changed.airflow, changed.mlflow) == (18_080, kept.mlflow)
 
 
+@pytest.mark.parametrize(("name", "other"), [("airflow", "mlflow"), ("mlflow", "airflow")])
+def test_a_port_that_was_kept_for_the_other_moves_that_one(scratch, name, other):
+    """Both would start there, and one of them could not."""
+    kept = load_ports(scratch)
+    keep_ports(scratch, kept)
+    taken = getattr(kept, other)
+    given = {"airflow_port": 0, "mlflow_port": 0, f"{name}_port": taken}
+    ports = load_ports(Settings(home=scratch.home, **given))
+    assert getattr(ports, name) == taken and ports.airflow != ports.mlflow
+    check_free(scratch, ports)
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_choosing_anew_is_advised_only_for_a_kept_port(scratch, given):
     with socket.socket() as other:

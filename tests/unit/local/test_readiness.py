@@ -59,3 +59,7 @@ def test_the_reason_of_a_broken_dag_is_told_without_its_traceback():
     assert told[1:] == ["  title: Field required", "  repair: mend these"]
     assert readiness.reason("SyntaxError: invalid syntax") == "SyntaxError: invalid syntax"
     assert readiness.reason("") == "no reason was given"
+
+
+def test_a_program_that_speaks_no_http_is_not_healthy(babbler):
+    assert not readiness.answers(f"http://127.0.0.1:{babbler}/health")

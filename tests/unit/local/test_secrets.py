@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -33,6 +34,14 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
         write_private(tmp_path / "file" / "home" / "secrets.json", "{}")
     assert caught.value.expected == "a folder of yours"
     assert caught.value.repair == "set MLOPS_HOME"
+
+
+def test_a_power_cut_leaves_no_empty_file(monkeypatch, tmp_path):
+    """Both are on the disk when it returns: the content, and the name in its folder."""
+    synced, sync = [], os.fsync
+    monkeypatch.setattr("os.fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), sync(fd)))
+    write_private(tmp_path / "secrets.json", "{}")
+    assert synced == [(tmp_path / "secrets.json").stat().st_ino, tmp_path.stat().st_ino]
 
 
 def test_named_users_have_different_passwords(scratch):

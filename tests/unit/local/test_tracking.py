@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ml.local import supervisor, tracking
-from ml.local.ports import keep_ports, load_ports, ports_file
+from ml.local.ports import Ports, keep_ports, load_ports, ports_file
 from ml.local.tracking import pages, with_server
 from ml.settings import Settings
 
@@ -107,3 +107,10 @@ def test_each_use_case_that_was_trained_has_a_page_with_columns(
 
 def test_without_a_server_there_are_no_pages(scratch: Settings) -> None:
     assert pages(load_ports(scratch).mlflow_url) == {}
+
+
+def test_a_program_that_speaks_no_http_is_no_server(scratch: Settings, babbler: int) -> None:
+    """After a while down, another program may listen on the kept port."""
+    keep_ports(scratch, Ports(airflow=1, mlflow=babbler))
+    assert with_server(scratch) is scratch
+    assert pages(f"http://127.0.0.1:{babbler}") == {}

@@ -172,6 +172,13 @@ def test_a_password_in_the_address_of_models_is_not_told(root: Path, scratch: Se
     assert "password" in state and "hunter2" not in state and "\n" not in state
 
 
+def test_a_server_that_speaks_no_http_is_told(root: Path, scratch: Settings, babbler: int) -> None:
+    ingested(scratch, "alpha", "events", "2020-01-01")
+    url = f"http://127.0.0.1:{babbler}"
+    found = by_slug(scratch.model_copy(update={"tracking_uri": url}), root)
+    assert found["alpha"].state == f"models unknown: {url}: SSH-2.0-OpenSSH"
+
+
 def test_it_is_one_line_each_also_in_a_narrow_terminal(
     root: Path, scratch: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
