@@ -151,16 +151,15 @@ def test_a_link_out_of_the_home_is_refused(home: Settings, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["flight-journal", "airflow.db-wal", "notes-shm"])
 def test_a_file_that_is_only_called_like_a_part_of_a_database_comes_along(
-    home: Settings, other: Settings, tmp_path: Path, name: str
+    home: Settings, tmp_path: Path, name: str
 ) -> None:
     """Whose base is not there, or is no database, has no other copy."""
     folder = home.artifacts / "1" / "artifacts"
     folder.mkdir(parents=True)
     (folder / name).write_text("kept")
     (folder / "notes").write_text("no database")
-    backup(home, tmp_path / "x.tar.zst", made_at=MADE_AT)
-    restore(other, tmp_path / "x.tar.zst", replace=False)
-    assert (other.artifacts / "1" / "artifacts" / name).read_text() == "kept"
+    found = backup(home, tmp_path / "x.tar.zst", made_at=MADE_AT)
+    assert found.files[f"mlflow/artifacts/1/artifacts/{name}"].size == len("kept")
 
 
 @pytest.mark.parametrize("name", ["lake/raw", "mlflow/artifacts/1"])
