@@ -31,7 +31,7 @@ _EXPECTED = {  # in words, where the library's message would show a pattern
     "keep_quarantine_days": _DAYS,
     "notify_timeout_s": "seconds, more than 0 and at most 30",
 }
-_SPECIAL = set("'#$?\\")  # DuckDB, dbt, SQLAlchemy and Airflow do not take them as they are
+_SPECIAL = set("'#$%?\\")  # DuckDB, dbt, SQLAlchemy and Airflow do not take them as they are
 _SECRET = {"notify_webhook"}  # whoever knows such an address may write to it
 
 

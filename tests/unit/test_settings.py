@@ -140,14 +140,14 @@ def test_two_free_ports_are_not_the_same_port() -> None:
     assert Settings(airflow_port=0, mlflow_port=0).mlflow_port == 0
 
 
-@pytest.mark.parametrize("name", ["a b", "größe", "50%", "%41", "a&b", 'a"b', "a[b]"])
+@pytest.mark.parametrize("name", ["a b", "größe", "a&b", 'a"b', "a[b]"])
 def test_other_special_characters_may_be_in_the_name_of_a_home(tmp_path: Path, name: str) -> None:
     assert Settings(home=tmp_path / name).home.name == name
 
 
 def test_a_character_that_databases_read_as_theirs_is_named() -> None:
-    with pytest.raises(ValidationError, match=r"a path without # \?, which has a meaning"):
-        Settings(home=Path("/tmp/?/#"))
+    with pytest.raises(ValidationError, match=r"a path without # % \?, which has a meaning"):
+        Settings(home=Path("/tmp/?/50%/#"))
 
 
 def test_a_user_without_a_home_and_a_name_may_set_one(
