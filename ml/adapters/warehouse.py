@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -17,6 +16,7 @@ import numpy as np
 
 from ml.adapters.dbt_code import code_digests
 from ml.adapters.files import replacing, storage_errors
+from ml.adapters.variables import only_ours
 from ml.core.errors import ConfigError, DataError, TransientError
 from ml.core.partitions import Partition
 from ml.core.ports import BuildResult, Finding
@@ -164,9 +164,8 @@ class DuckDBWarehouse:
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         project = str(self.settings.dbt_project)
-        os.environ.update(self.environment())
         try:
-            with storage_errors(self.path):
+            with storage_errors(self.path), only_ours(self.environment()):
                 return dbtRunner().invoke(
                     [*arguments, "--project-dir", project, "--profiles-dir", project]
                 )
