@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -166,9 +167,12 @@ class DuckDBWarehouse:
         project = str(self.settings.dbt_project)
         try:
             with storage_errors(self.path), only_ours(self.environment()):
-                return dbtRunner().invoke(
+                result = dbtRunner().invoke(
                     [*arguments, "--project-dir", project, "--profiles-dir", project]
                 )
+            if result.exception:  # its frames hold a pool that dbt left open: Python's end stumbles
+                traceback.clear_frames(result.exception.__traceback__)
+            return result
         finally:  # or the file stays locked in this process
             DuckDBConnectionManager.close_all_connections()
 

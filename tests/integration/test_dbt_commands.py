@@ -80,3 +80,10 @@ def test_options_in_the_shell_change_no_command(built: Platform) -> None:
     done = flightline(built, "dbt", SLUG, "run", *window, **shell)
     assert done.returncode == 0, done.stdout
     assert rows(built) == before
+
+
+def test_a_wrong_query_is_told_once_and_without_a_traceback(built: Platform) -> None:
+    words = ("--no-partial-parse", "show", "--inline", "select * from nowhere")
+    done = flightline(built, "dbt", SLUG, *words)
+    assert done.returncode == 2 and "nowhere does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
