@@ -83,7 +83,9 @@ def test_options_in_the_shell_change_no_command(built: Platform) -> None:
 
 
 def test_a_wrong_query_is_told_once_and_without_a_traceback(built: Platform) -> None:
+    """Nor does dbt warn of a folder that this use case does not have."""
     words = ("--no-partial-parse", "show", "--inline", "select * from nowhere")
     done = flightline(built, "dbt", SLUG, *words)
     assert done.returncode == 2 and "nowhere does not exist" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "WARNING" not in done.stdout
