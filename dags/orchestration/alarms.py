@@ -23,6 +23,7 @@ from airflow.sdk.exceptions import AirflowTaskTimeout
 from ml.core import alerts
 from ml.core.alerts import Alert, Contact, Kind, Message, Place
 from ml.core.spec import UseCase
+from orchestration import pages
 
 if TYPE_CHECKING:
     from ml.adapters.notify import Notifier
@@ -81,11 +82,7 @@ def _notifier() -> Notifier:
 
 
 def _contact(spec: UseCase) -> Contact:
-    from ml.settings import settings
-
-    folder, runbook = settings().notify_runbooks, spec.names.runbook
-    if folder:
-        runbook = f"{folder.rstrip('/')}/{runbook.rsplit('/', 1)[-1]}"
+    runbook = pages.runbook_address(spec)
     return Contact(spec.slug, spec.owner, spec.contact, spec.impact_tier, runbook)
 
 

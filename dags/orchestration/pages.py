@@ -8,6 +8,7 @@ from cron_descriptor import Options, get_description  # Airflow brings it
 
 from ml.core.spec import UseCase
 from ml.core.story import Job
+from ml.settings import settings
 
 _TIERS = {
     1: "harm while it is down: wake somebody up",
@@ -102,7 +103,7 @@ def task(spec: UseCase, stage: str) -> str:
             f"- **Reads** {reads}.",
             f"- **Makes** {makes}.",
             f"- **By hand**: `flightline {command.format(slug=spec.slug)}`; again gives the same.",
-            f"- **When it fails**: {_REPAIR}; then `{spec.names.runbook}`.",
+            f"- **When it fails**: {_REPAIR}; then {_runbook(spec)}.",
         )
     )
 
@@ -148,6 +149,25 @@ def _page(
             f"- {owner}. **Impact**: tier {tier}: {_TIERS[tier]}.",
             f"- **A rerun** {rerun}",
             f"- **Schedule**: {schedule}",
-            f"- **When it fails**: {_REPAIR}; then `{spec.names.runbook}`.",
+            f"- **Report**: {_report(spec)}.",
+            f"- **When it fails**: {_REPAIR}; then {_runbook(spec)}.",
         )
+    )
+
+
+def runbook_address(spec: UseCase) -> str:
+    """Where the use case's runbook can be read; without the setting its path in the repository."""
+    folder, path = settings().notify_runbooks, spec.names.runbook
+    return f"{folder.rstrip('/')}/{path.rsplit('/', 1)[-1]}" if folder else path
+
+
+def _runbook(spec: UseCase) -> str:
+    path, address = spec.names.runbook, runbook_address(spec)
+    return f"`{path}`" if address == path else f"[{path}]({address})"
+
+
+def _report(spec: UseCase) -> str:
+    page = settings().home / "reports" / f"{spec.slug}.html"
+    return (
+        f"`flightline report {spec.slug}` says how good the predictions were, and writes `{page}`"
     )

@@ -8,6 +8,8 @@ import time
 
 import typeguard
 
+from ml.adapters.variables import is_foreign
+
 _BEFORE_IMPORTS = {
     "TZ": "UTC",  # Feast's SQLite store writes times as the process's zone reads them
     "OMP_WAIT_POLICY": "passive",  # spinning OpenMP threads cost ten times the CPU if it is busy
@@ -19,6 +21,8 @@ _BEFORE_IMPORTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
 }
+for _name in [name for name in os.environ if is_foreign(name)]:
+    del os.environ[_name]
 for _name, _value in _BEFORE_IMPORTS.items():
     os.environ.setdefault(_name, _value)
 for _name in ("NO_PROXY", "no_proxy"):  # a company's proxy cannot see this machine

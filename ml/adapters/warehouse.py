@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ import numpy as np
 
 from ml.adapters.dbt_code import code_digests
 from ml.adapters.files import replacing, storage_errors
+from ml.adapters.variables import only_ours
 from ml.core.errors import ConfigError, DataError, TransientError
 from ml.core.partitions import Partition
 from ml.core.ports import BuildResult, Finding
@@ -164,12 +165,14 @@ class DuckDBWarehouse:
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         project = str(self.settings.dbt_project)
-        os.environ.update(self.environment())
         try:
-            with storage_errors(self.path):
-                return dbtRunner().invoke(
+            with storage_errors(self.path), only_ours(self.environment()):
+                result = dbtRunner().invoke(
                     [*arguments, "--project-dir", project, "--profiles-dir", project]
                 )
+            if result.exception:  # its frames hold a pool that dbt left open: Python's end stumbles
+                traceback.clear_frames(result.exception.__traceback__)
+            return result
         finally:  # or the file stays locked in this process
             DuckDBConnectionManager.close_all_connections()
 

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
-from ml.cli.base import app
 from ml.cli.failures import told
 
-# Importing them adds their commands, in the order in which help lists them.
-# isort: off
-from ml.cli import stages  # noqa: F401
-from ml.cli import models  # noqa: F401
-from ml.cli import data  # noqa: F401
-from ml.cli import jobs  # noqa: F401
-from ml.cli import use_cases  # noqa: F401
-from ml.cli import machine  # noqa: F401
-from ml.cli import upkeep  # noqa: F401
-# isort: on
+with suppress(ImportError):  # a package is missing: `main` comes upon it again, and tells it
+    from ml.cli.commands import app  # noqa: F401
 
 
 def main() -> None:
@@ -26,4 +18,18 @@ def main() -> None:
     """
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word != "--verbose")
     with told():
-        app()
+        try:
+            from ml.cli.commands import app
+
+            app()
+        except ImportError as missing:
+            _diagnose_plainly(missing)
+            raise
+
+
+def _diagnose_plainly(missing: ImportError) -> None:
+    """The doctor is for the machine on which the rest does not work."""
+    if [word for word in sys.argv[1:] if word != "--verbose"] == ["doctor"]:
+        from ml.local.doctor.plain import show
+
+        show(missing)

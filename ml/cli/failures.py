@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import sys
 import traceback
@@ -12,7 +11,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ml.cli.output import lasting_output
 from ml.core.errors import DataError, FlightlineError
+from ml.local.doctor.check import SETUP
 
 ROOT = Path(__file__).resolve().parents[2]
 ISSUES = "https://github.com/flightline/flightline/issues"
@@ -35,19 +36,20 @@ def is_verbose() -> bool:
 @contextmanager
 def told() -> Iterator[None]:
     """Turn what is raised inside into a text on stderr and an exit code."""
-    if sys.stdout is None:  # `>&-`: nobody wants to see it
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
+    with lasting_output(), _told():
+        yield
+
+
+@contextmanager
+def _told() -> Iterator[None]:
     try:
         yield
     except FlightlineError as error:
         _tell(error, str(error))
         _tell_gates(error)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # whoever read the output has seen enough, as in `| head -1`
-        _forget_output()
-        sys.exit(0)
     except ModuleNotFoundError as error:
-        _tell(error, f"{error}\n  expected: a whole environment\n  repair: make setup")
+        _tell(error, f"{error}\n  expected: a whole environment\n  repair: {SETUP}")
         sys.exit(2)
     except OSError as error:  # a full disk, a folder that may not be read: its text names the file
         repair = "make room, or mend what stands there; `flightline doctor` looks for usual reasons"
@@ -64,21 +66,26 @@ def told() -> Iterator[None]:
 
 
 def _tell(error: Exception, text: str) -> None:
-    from rich.console import Console
-
     if _is_verbose:
         traceback.print_exception(error)
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
-        f"{type(error).__name__}: {text}", style="red", markup=False
-    )
+    line = f"{type(error).__name__}: {text}"
+    try:
+        from rich.console import Console
+    except ImportError:  # it may be the package that is missing
+        print(line, file=sys.stderr)
+    else:
+        out = Console(stderr=True, highlight=False, soft_wrap=True)
+        out.print(line, style="red", markup=False)
 
 
 def _tell_gates(error: FlightlineError) -> None:
     """The verdicts of a validation that cannot decide; loaded late, it is not needed by others."""
-    from rich.console import Console
+    try:
+        from rich.console import Console
 
-    from ml.render import failed_gates
-
+        from ml.render import failed_gates
+    except ImportError:  # as above
+        return
     if table := failed_gates(error):
         Console(stderr=True, highlight=False).print(table)
 
@@ -108,7 +115,8 @@ def _head(file: Path) -> bytes:
 def _place(error: Exception) -> str:
     """The last line of ours that was running."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if ROOT / "ml" in Path(f.filename).parents and f.name != "told"]
+    of_ours = [f for f in frames if ROOT / "ml" in Path(f.filename).parents]
+    ours = [f for f in of_ours if f.name not in ("told", "_told")]
     last = (ours or frames)[-1]
     where = Path(last.filename)
     name = where.relative_to(ROOT) if where.is_relative_to(ROOT) else where
@@ -136,8 +144,3 @@ def _circumstances() -> str:
     command = shlex.join(["flightline", *sys.argv[1:]])
     version = metadata.version("flightline")
     return f"{now} {command}\nflightline {version}, Python {platform.python_version()}"
-
-
-def _forget_output() -> None:
-    """Or Python complains, when it ends, that it cannot flush."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

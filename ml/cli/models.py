@@ -121,7 +121,7 @@ def calibrate(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write all verdicts to this JSON file.")
+        Path | None, typer.Option("--output", "-o", help="Write all verdicts to this .json file.")
     ] = None,
 ) -> None:
     """How the gates would have decided over all the data, to choose thresholds by.

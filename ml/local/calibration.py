@@ -101,6 +101,7 @@ def _judged(platform: Platform, key: str) -> Dated:
 
 def show(slug: str, where: Settings, keys: Sequence[str], output: Path | None) -> None:
     """Print each decision as it falls, then the range of each gate; perhaps write them as JSON."""
+    _require_file(output)
     out, found = console(), []
     keys = keys or dates(connect(slug, where))
     if not keys:
@@ -118,6 +119,14 @@ def show(slug: str, where: Settings, keys: Sequence[str], output: Path | None) -
         if output:
             output.write_text(json.dumps([asdict(dated) for dated in found], indent=2))
     out.print(_summary(found))
+
+
+def _require_file(output: Path | None) -> None:
+    """Before the first training: it takes minutes."""
+    is_file = output and output.suffix == ".json" and not output.is_dir()
+    if output and not (is_file and output.resolve().parent.is_dir()):
+        expected = "a .json file in a folder that exists"
+        raise ConfigError(f"cannot write {output}", expected=expected)
 
 
 def _summary(found: Sequence[Dated]) -> Table:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ml.core.errors import ConfigError
 from ml.local import condition, processes, supervisor
-from ml.local.doctor import Check, diagnose
+from ml.local.doctor import Check, diagnose, require
 from ml.local.secrets import ENGINEER, load_secrets, secrets_file
 from ml.local.tracking import pages, with_server
 from ml.render import colour, console
@@ -194,11 +194,7 @@ def show_diagnosis() -> None:
     console().print(table)
     if refusal:
         raise refusal
-    if failed := [check for check in checks if not check.ok]:
-        raise ConfigError(
-            "this machine lacks: " + ", ".join(check.name for check in failed),
-            repair="; ".join(check.repair for check in failed if check.repair),
-        )
+    require(checks)
 
 
 def _settings_or_refusal() -> tuple[Settings | None, ConfigError | None]:

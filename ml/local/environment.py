@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ml.adapters.variables import without_foreign
 from ml.local.ports import LOOPBACK, Ports
 from ml.local.secrets import ROLES, Secrets, passwords_file
 from ml.settings import REPOSITORY
@@ -25,10 +26,12 @@ def platform_environment(
 ) -> dict[str, str]:
     """Environment of Airflow, MLflow and the tasks; what is set here wins over `inherited`.
 
-    Another project's Airflow options in the shell are left out: one of them would change ours.
+    Another project's options of Airflow, MLflow and dbt in the shell are left out: one of them
+    would change ours.
     """
+    kept = without_foreign(inherited)
     return {
-        **{name: value for name, value in inherited.items() if not name.startswith("AIRFLOW_")},
+        **{name: value for name, value in kept.items() if not name.startswith("AIRFLOW_")},
         **_joined("PYTHONPATH", str(AIRFLOW_CODE), inherited, os.pathsep),
         **_joined("NO_PROXY", f"{LOOPBACK},localhost", inherited, ","),
         **_joined("no_proxy", f"{LOOPBACK},localhost", inherited, ","),

@@ -119,7 +119,7 @@ def test_an_error_with_verdicts_shows_their_table(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr("ml.cli.commands.app", fail)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     shown = capsys.readouterr()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ml.core.errors import ConfigError
 from ml.local.doctor import environment, home, locks, machine, times
-from ml.local.doctor.check import Check
+from ml.local.doctor.check import SETUP, Check
 
 if TYPE_CHECKING:
     from ml.settings import Settings
 
-__all__ = ["Check", "diagnose"]
+__all__ = ["Check", "diagnose", "require"]
 
 
 def diagnose(settings: Settings | None) -> list[Check]:
@@ -48,5 +49,18 @@ def _attempt(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:  # noqa: BLE001 - a diagnosis must not need a diagnosis
-        repair = "make setup" if isinstance(error, ImportError) else ""
+        repair = SETUP if isinstance(error, ImportError) else ""
         return Check(name, False, f"{type(error).__name__}: {error}", repair)
+
+
+def require(checks: Sequence[Check]) -> None:
+    """Whether all is well.
+
+    Raises:
+        ConfigError: naming what is missing, with the repairs.
+    """
+    if failed := [check for check in checks if not check.ok]:
+        raise ConfigError(
+            "this machine lacks: " + ", ".join(check.name for check in failed),
+            repair="; ".join(dict.fromkeys(check.repair for check in failed if check.repair)),
+        )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# All of it: uv leaves a package alone that has lost a file, and make does nothing at all.
+SETUP = "rm -r .venv; make setup"
+
 
 @dataclass(frozen=True)
 class Check:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ml.local.doctor.check import Check
+from ml.local.doctor.check import SETUP, Check
 
 ROOT = Path(__file__).resolve().parents[3]
 OURS = "flightline"
 SCRIPTS = (OURS, "airflow", "mlflow")  # those by which the platform is started
-REPAIR = "rm .venv/.ready; make setup"
+COMPILE = "rm .venv/.ready; make setup"
 SHOWN = 5
 
 
@@ -34,7 +34,7 @@ def check_packages() -> Check:
     if not wrong:
         return Check("packages", True, f"{len(installed)}, as locked{_bytecode()}")
     more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-    return Check("packages", False, ", ".join(wrong[:SHOWN]) + more, REPAIR)
+    return Check("packages", False, ", ".join(wrong[:SHOWN]) + more, SETUP)
 
 
 def check_scripts() -> Check:
@@ -42,7 +42,7 @@ def check_scripts() -> Check:
     folder = Path(sys.executable).parent
     wrong = [f"{folder / name} {why}" for name in SCRIPTS if (why := _broken(folder / name))]
     detail = ", ".join(wrong) or f"{', '.join(SCRIPTS)} in {folder}"
-    return Check("scripts", not wrong, detail, "rm -r .venv; make setup")
+    return Check("scripts", not wrong, detail, SETUP)
 
 
 def locked(file: Path) -> dict[str, str]:
@@ -109,7 +109,7 @@ def _bytecode() -> str:
     found = importlib.util.find_spec("airflow")
     compiled = importlib.util.cache_from_source(found.origin) if found and found.origin else ""
     is_compiled = bool(compiled) and Path(compiled).exists()
-    return "" if is_compiled else "; not compiled, so first starts are slow: " + REPAIR
+    return "" if is_compiled else "; not compiled, so first starts are slow: " + COMPILE
 
 
 def _broken(script: Path) -> str:

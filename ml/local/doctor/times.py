@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml.local.doctor.check import Check
+from ml.local.doctor.check import SETUP, Check
 from ml.local.doctor.environment import ROOT
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check_zones() -> Check:
     try:
         ZoneInfo("America/New_York")
     except ZoneInfoNotFoundError:
-        repair = "install tzdata (Debian, Fedora), or make setup"
+        repair = f"install tzdata (Debian, Fedora), or {SETUP}"
         return Check("zones", False, "the IANA data base of time zones is missing", repair)
     if not _is_zone(given := os.environ.get("TZ", "")):
         return Check("zones", False, f"TZ={given!r} is no time zone", "unset TZ, or TZ=UTC")

@@ -91,7 +91,7 @@ def test_verbose_shows_where_it_was_raised(
 
 def test_a_library_that_is_missing_asks_for_setup(capsys: pytest.CaptureFixture[str]) -> None:
     code, text = ended(ModuleNotFoundError("No module named 'lightgbm'"), capsys)
-    assert code == 2 and "lightgbm" in text and "make setup" in text
+    assert code == 2 and "lightgbm" in text and "repair: rm -r .venv; make setup" in text
 
 
 def test_a_file_that_stands_in_the_way_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,6 +144,7 @@ def test_verbose_may_stand_anywhere(
 
 def run(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """In a shell, as people write it; `$F` is `flightline`."""
+    command = f"set -o pipefail; {command}"
     where = {**os.environ, "F": f"{sys.executable} -m ml.cli", **variables}
     return subprocess.run(  # the shell is what is tested
         ["bash", "-c", command], env=where, capture_output=True, text=True, check=False
@@ -151,9 +152,43 @@ def run(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_output_that_nobody_reads_is_no_fault() -> None:
-    for command in ("$F list | head -1", "$F --help | head -1", "$F logs >&-"):
+    for command in ("$F list | head -1", "$F --help | head -1", "$F logs >&-", "$F list | true"):
         done = run(command)
         assert (done.returncode, done.stderr) == (0, ""), command
+
+
+# A start that tells much, and leaves a file behind when it came to its end.
+START = """
+import pathlib, sys
+from ml.cli import main
+from ml.local import commands
+
+END = sys.argv.pop()
+sys.argv.append("up")
+commands.show_addresses = lambda _: pathlib.Path(END).touch()
+commands.supervisor.up = lambda *_, progress, **__: [progress(f"line {n}") for n in range(5_000)]
+main()
+"""
+
+
+def test_a_start_goes_on_when_nobody_reads_its_progress(tmp_path: Path) -> None:
+    """`flightline up | head -1` had stopped what it had started."""
+    for reader in ("head -1", "true"):
+        end = tmp_path / f"{reader}.end"
+        done = run(
+            '"$PYTHON" -c "$START" "$END" | $READER',
+            START=START,
+            END=str(end),
+            READER=reader,
+            PYTHON=sys.executable,
+        )
+        assert (done.returncode, done.stderr) == (0, "") and end.exists(), reader
+
+
+def test_letters_that_a_terminal_does_not_have_are_replaced() -> None:
+    for command in ("$F --help", "$F status nonsense"):
+        done = run(command, PYTHONIOENCODING="ascii")
+        assert "UnicodeEncodeError" not in done.stderr and done.returncode in (0, 2), command
 
 
 def test_a_full_disk_under_the_output_is_told() -> None:

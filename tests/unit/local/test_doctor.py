@@ -41,6 +41,7 @@ def test_a_check_that_cannot_be_made_has_failed(scratch, monkeypatch):
     monkeypatch.setitem(sys.modules, "psutil", None)
     checks = doctor.diagnose(scratch)
     assert not find(checks, "memory").ok
+    assert find(checks, "memory").repair == "rm -r .venv; make setup"
     assert find(checks, "python").ok
 
 

@@ -58,6 +58,7 @@ def test_a_package_that_was_half_installed_is_told(site):
     found = environment.check_packages()
     assert not found.ok
     assert "dbt-core lacks RECORD" in found.detail and "rich lacks rich/" in found.detail
+    assert found.repair == "rm -r .venv; make setup", "less does not bring a lost file back"
 
 
 def test_many_faults_are_counted(site):

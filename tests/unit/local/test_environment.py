@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -9,11 +10,28 @@ from ml.local.environment import AIRFLOW_CODE, platform_environment
 from ml.local.ports import Ports
 from ml.local.secrets import load_secrets
 
+FOREIGN = (
+    "DBT_FULL_REFRESH",  # would build the tables anew, of one partition only
+    "DBT_ENGINE_TARGET",
+    "MLFLOW_REGISTRY_STORE_URI",  # each would take models or artifacts elsewhere
+    "MLFLOW_DEFAULT_ARTIFACT_ROOT",
+    "MLFLOW_STATIC_PREFIX",
+    "MLFLOW_GUNICORN_OPTS",
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_RUN_ID",
+    "_MLFLOW_SERVER_REGISTRY_STORE",
+)
+CREDENTIALS = (
+    *(f"MLFLOW_TRACKING_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN")),
+    "MLFLOW_S3_ENDPOINT_URL",
+)
+
 
 @pytest.fixture
 def environment(scratch):
     inherited = {"PATH": "/bin", "PYTHONPATH": "/mine", "AIRFLOW_HOME": "/elsewhere"}
     inherited["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"  # hides what tasks print
+    inherited |= dict.fromkeys(FOREIGN, "theirs") | dict.fromkeys(CREDENTIALS, "secret")
     ports = Ports(airflow=18_080, mlflow=15_000)
     return platform_environment(scratch, load_secrets(scratch), ports, inherited=inherited)
 
@@ -24,6 +42,24 @@ def test_inherited_variables_stay_unless_the_platform_sets_them(environment, scr
     assert environment["PYTHONPATH"].split(":") == [str(AIRFLOW_CODE), "/mine"]
     assert environment["AIRFLOW_HOME"] == str(scratch.airflow_home)
     assert "AIRFLOW__LOGGING__LOGGING_LEVEL" not in environment
+
+
+def test_options_of_another_project_are_left_out_and_credentials_stay(environment):
+    """`mlflow server` and dbt read each option that they are not given from a variable."""
+    assert not [name for name in FOREIGN if name in environment]
+    assert {environment[name] for name in CREDENTIALS} == {"secret"}
+
+
+def test_a_process_keeps_what_the_platform_sets_and_drops_what_a_shell_did(environment):
+    """Stages at the command line have nobody who starts them in an environment of ours."""
+    code = "import json, os, ml.adapters; print(json.dumps(dict(os.environ)))"
+    ours = {k: v for k, v in environment.items() if k.startswith("MLFLOW_")}
+    shell = {**environment, **{name: "theirs" for name in FOREIGN if "MLFLOW" in name}}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=shell, capture_output=True, text=True, check=True
+    )
+    found = json.loads(done.stdout)
+    assert {name: value for name, value in found.items() if "MLFLOW" in name} == ours
 
 
 def test_database_path_is_absolute(environment):
