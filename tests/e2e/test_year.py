@@ -25,7 +25,8 @@ from support import SLUG
 from ml.core.partitions import Partition
 from ml.core.story import Job
 from ml.local import processes, supervisor
-from ml.local.airflow_api import AirflowApi, Run
+from ml.local.airflow_api import AirflowApi
+from ml.local.records import Run
 from ml.settings import Settings
 from ml.use_cases import available, load_spec
 
