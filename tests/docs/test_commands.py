@@ -22,16 +22,20 @@ from documented import (
 
 from ml.use_cases import available
 
-READ = [page for book in BOOKS.values() for page in book]
+READ = ["docs/tutorial.md", *(page for book in BOOKS.values() for page in book)]
+
+
+whole = pytest.mark.skipif(bool(BOOKS.keys() - available()), reason="a fork has fewer pages")
 
 
 def test_each_page_with_commands_is_read_once() -> None:
     assert [page for page in pages() if commands_of(page) and page not in READ] == []
     assert len(READ) == len(set(READ))
+
+
+@whole
+def test_a_page_or_an_exception_that_is_not_needed_any_more_fails() -> None:
     assert [page for page in READ if not commands_of(page)] == []
-
-
-def test_an_exception_that_no_page_has_any_more_fails() -> None:
     typed = {line for page in READ for line in commands_of(page)}
     assert EXCEPTIONS.keys() - typed == set()
     assert {line for line, _ in REFUSED} - typed == set()
@@ -49,22 +53,11 @@ def test_a_command_that_fails_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-@pytest.mark.xdist_group("tutorial")
-@pytest.mark.skipif("low_visibility" not in available(), reason="it was taken out of this fork")
-def test_pages_of_the_tutorials_use_case(after_the_tutorial: tuple[Reader, list[str]]) -> None:
-    reader, _ = after_the_tutorial
-    other = Reader(reader.folder)
-    assert [wrong for page in BOOKS["low_visibility"][1:] for wrong in other.read(page)] == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(2400)
-@pytest.mark.parametrize("slug", [slug for slug in BOOKS if slug != "low_visibility"])
-def test_pages_of_the_other_use_cases(slug: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("slug", BOOKS)
+def test_commands_of_pages_that_are_read_in_order(slug: str, tmp_path: Path) -> None:
     if slug not in available():
         pytest.skip("it was taken out of this fork")
-    reader = Reader(tmp_path)
-    assert [wrong for page in BOOKS[slug] for wrong in reader.read(page)] == []
+    assert Reader(tmp_path).read_book(slug) == []
 
 
 def documented_targets() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 from documented import EXCEPTIONS, Reader, commands_of
@@ -25,11 +26,10 @@ def test_the_tutorial_has_every_stage() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.xdist_group("tutorial")
 @pytest.mark.skipif("low_visibility" not in available(), reason="it was taken out of this fork")
-def test_the_tutorial_does_what_it_says(after_the_tutorial: tuple[Reader, list[str]]) -> None:
-    reader, wrong = after_the_tutorial
-    assert wrong == []
+def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    assert reader.read(PAGE) == []
     said = {line.removeprefix("flightline "): text for line, text in reader.said.items()}
     first = " ".join(next(step for step in steps() if step[0] == "ingest"))
     assert "rows weather 10,842 nulled weather 1" in said[first]
