@@ -5,13 +5,25 @@ export UV_PYTHON_DOWNLOADS := never
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status logs doctor test test-all coverage mutation conformance lint format bench upstream docs site clean
+.PHONY: help setup demo up down status logs doctor test test-all pythons coverage mutation conformance lint format bench upstream docs site clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
+# The environment keeps the Python that it was made with; another PYTHON= makes it anew.
+ifdef PYTHON
+ASKED := $(shell $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) and print(sys.executable)' 2>/dev/null)
+KEPT := $(shell cat .tools/python 2>/dev/null)
+ifneq ($(and $(ASKED),$(KEPT)),)
+ifneq ($(ASKED),$(KEPT))
+.PHONY: $(UV)
+endif
+endif
+endif
+
 # uv in an environment of its own: the first interpreter that really starts and can make one.
 $(UV):
+	@rm -rf .tools
 	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 	  if $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
 	    echo "setting up with $$($$python --version)"; \
@@ -54,6 +66,10 @@ test: setup ## the quick tier, under 12 minutes on 2 cores
 
 test-all: setup ## the slow tier: real schedulers, kill tests, whole lives
 	@.venv/bin/python -m pytest -m slow -n 2
+
+PYTHONS := python3.11 python3.12 python3.13
+pythons: ## the quick tier on each of PYTHONS="python3.11 python3.12 python3.13", in clones
+	@TARGETS="$(TARGETS)" .ci/pythons $(PYTHONS)
 
 coverage: setup ## branches of ml/core that its unit tests never take; fails under the floor
 	@.venv/bin/coverage run -m pytest -q --hypothesis-profile=repeatable tests/unit/core ml/core

@@ -75,10 +75,6 @@ class Names:
         return self.slug
 
     @property
-    def feature_project(self) -> str:
-        return self.slug
-
-    @property
     def runbook(self) -> str:
         """Path in the repository of the page for whoever is on call."""
         return f"docs/runbooks/{self.slug}.md"

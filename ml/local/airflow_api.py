@@ -118,25 +118,6 @@ class AirflowApi:
         found = self._pages(f"/dags/{quote(dag_id)}/dagRuns", "dag_runs", query)
         return [records.run(run) for run in found]
 
-    def wait_for_run(
-        self, dag_id: str, run_id: str, *, timeout_s: float, poll_s: float = 0.5
-    ) -> Run:
-        """Poll until the run has ended, well or not.
-
-        Raises:
-            TransientError: if it is still going after `timeout_s`.
-        """
-        deadline = time.monotonic() + timeout_s
-        while not (run := self.get_run(dag_id, run_id)).is_finished:
-            if time.monotonic() > deadline:
-                raise TransientError(
-                    f"run {run_id} of {dag_id} is still {run.state} after {timeout_s:.0f} s",
-                    expected="success or failed",
-                    repair=f"look at {self.url}/dags/{dag_id}/runs/{quote(run_id, safe='')}",
-                )
-            time.sleep(poll_s)
-        return run
-
     def repeat_run(self, dag_id: str, run_id: str) -> None:
         """Run what failed in a run again, and what waited for it, in the same run.
 
@@ -167,29 +148,6 @@ class AirflowApi:
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries"
         return self._call("GET", f"{path}/{quote(key)}?stringify=false")["value"]
 
-    def create_asset_event(
-        self, asset_name: str, *, extra: Mapping[str, Any], partition_key: str | None = None
-    ) -> None:
-        """Tell the Dags that wait for an asset that it was updated; never sent twice.
-
-        Raises:
-            ConfigError: if no parsed Dag mentions the asset.
-        """
-        body = {"asset_id": self._asset_id(asset_name), "extra": dict(extra)}
-        if partition_key is not None:
-            body["partition_key"] = partition_key
-        self._call("POST", "/assets/events", body, may_repeat=False)
-
-    def _asset_id(self, name: str) -> int:
-        for asset in self._pages("/assets", "assets", {"name_pattern": name}):
-            if asset["name"] == name:
-                return int(asset["id"])
-        raise ConfigError(
-            f"Airflow knows no asset {name!r}",
-            expected="the name of an asset that a Dag makes or waits for",
-            repair=f"see {self.url}/assets; a Dag that mentions it must have been parsed",
-        )
-
     def _pages(
         self, path: str, key: str, query: Mapping[str, str] | None = None
     ) -> Iterator[dict[str, Any]]:
@@ -202,16 +160,15 @@ class AirflowApi:
             if len(rows) < PAGE_SIZE:
                 return
 
-    def _call(self, method: str, path: str, body: Any = None, *, may_repeat: bool = True) -> Any:
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
         """Log in if need be, send, and repeat while the server does not answer properly."""
-        waits = RETRY_AFTER_SECONDS if may_repeat else ()
-        for attempt in range(len(waits) + 1):
+        for attempt in range(len(RETRY_AFTER_SECONDS) + 1):
             try:
                 return self._authorized(method, "/api/v2" + path, body, is_repeat=attempt > 0)
             except TransientError:
-                if attempt == len(waits):
+                if attempt == len(RETRY_AFTER_SECONDS):
                     raise
-                time.sleep(waits[attempt])
+                time.sleep(RETRY_AFTER_SECONDS[attempt])
         raise AssertionError("unreachable")
 
     def _authorized(self, method: str, path: str, body: Any, *, is_repeat: bool) -> Any:

@@ -13,6 +13,7 @@ import pytest
 from typer.main import get_command
 
 from ml.cli import app
+from ml.core.alerts import Kind
 from ml.local.removal import removed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,3 +206,19 @@ def test_the_checks_of_commands_trip() -> None:
     assert wrong_targets("cd x && make nothing-like-it") == ["make nothing-like-it"]
     assert wrong_targets("FRESH=1 make test") == []
     assert list(code_in("a `make x` b\n\n```sh\nmake y\n```\n")) == ["make y", "make x"]
+
+
+def without_heading(page: str) -> list[str]:
+    """Kinds of alerts that no heading of the page names, by the words of the kind."""
+    headings = set(re.findall(r"^## (.+)$", page, flags=re.MULTILINE))
+    words = {kind: kind.value.replace("_", " ") for kind in Kind}
+    return [kind for kind in Kind if not headings & {words[kind], _SAID.get(kind, "")}]
+
+
+_SAID = {Kind.RUN_STUCK: "run is stuck"}
+
+
+def test_every_kind_of_alert_has_its_heading_in_the_runbook() -> None:
+    page = (ROOT / "docs" / "runbooks" / "alerts.md").read_text()
+    assert without_heading(page) == []
+    assert without_heading(page.replace("## task lost", "## lost")) == [Kind.TASK_LOST]

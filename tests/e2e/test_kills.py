@@ -20,6 +20,7 @@ from threading import Event, Thread
 
 import psutil
 import pytest
+from airflow_runs import wait_for_run
 from support import copy_home, platform_at
 
 from ml.core.plans import Criterion
@@ -159,7 +160,7 @@ class Life:
 
     def wait_for(self, keys: Sequence[str]) -> None:
         for key in keys:
-            run = self.api.wait_for_run(self.dag_id, f"run__{key}", timeout_s=WAIT_SECONDS)
+            run = wait_for_run(self.api, self.dag_id, f"run__{key}", timeout_s=WAIT_SECONDS)
             assert run.state == "success", self.api.task_instances(self.dag_id, run.run_id)
 
     def watch(self) -> None:
@@ -284,7 +285,7 @@ def test_a_run_that_failed_while_mlflow_was_away_runs_again(life: Life) -> None:
     for process in (*server.children(), server):
         process.kill()
     task.resume()  # the scoring that follows is what needs it
-    run = life.api.wait_for_run(life.dag_id, f"run__{key}", timeout_s=WAIT_SECONDS)
+    run = wait_for_run(life.api, life.dag_id, f"run__{key}", timeout_s=WAIT_SECONDS)
     assert run.state == "failed", life.api.task_instances(life.dag_id, run.run_id)
     told = condition.look(life.settings)
     assert [run.partition_key for run in told.work.runs_that_are("failed")] == [key]

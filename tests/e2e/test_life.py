@@ -16,6 +16,7 @@ from threading import Thread
 
 import psutil
 import pytest
+from airflow_runs import tell_of_asset, wait_for_run
 from support import SLUG
 
 from ml.core.names import Names
@@ -233,10 +234,10 @@ def test_an_event_of_the_request_asset_starts_a_retraining(switched_on: AirflowA
     dag_id = names.dag("retrain")
     before = {run.run_id for run in api.runs(dag_id)}
     as_of = load_spec(SLUG).demo.first_as_of
-    api.create_asset_event(names.retrain_request, extra={"as_of": as_of, "reason": "test"})
+    tell_of_asset(api, names.retrain_request, extra={"as_of": as_of, "reason": "test"})
     run = _wait_for_new_run(api, dag_id, before)
     assert run.run_type == "asset_triggered"
-    assert api.wait_for_run(dag_id, run.run_id, timeout_s=120).state == "success"
+    assert wait_for_run(api, dag_id, run.run_id, timeout_s=120).state == "success"
     trained = api.xcom(dag_id, run.run_id, "train_candidate")["result"]
     assert (trained["version"], trained["is_new"]) == (1, False), "the finished run is found again"
 
@@ -256,7 +257,7 @@ def test_a_key_outside_the_source_is_skipped_with_the_reason(
     """A calendar that ran past the data is no failure."""
     api, dag_id = switched_on, Job.PARTITION.dag_id(load_spec(SLUG))
     api.trigger(dag_id, run_id="outside", partition_key="2014-02-01")
-    assert api.wait_for_run(dag_id, "outside", timeout_s=60).state == "success"
+    assert wait_for_run(api, dag_id, "outside", timeout_s=60).state == "success"
     assert {task.state for task in api.task_instances(dag_id, "outside")} == {"skipped"}
     assert "outside the source" in api.task_log(dag_id, "outside", "ingest_partition")
 
@@ -267,7 +268,7 @@ def test_a_run_without_a_key_fails_with_the_repair(
     """Airflow starts a partitioned Dag without a key silently; the task does not."""
     api, dag_id = switched_on, Job.PARTITION.dag_id(load_spec(SLUG))
     api.trigger(dag_id, run_id="keyless")
-    assert api.wait_for_run(dag_id, "keyless", timeout_s=60).state == "failed"
+    assert wait_for_run(api, dag_id, "keyless", timeout_s=60).state == "failed"
     assert "has no partition key" in api.task_log(dag_id, "keyless", "ingest_partition")
 
 

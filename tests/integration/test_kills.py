@@ -1,7 +1,8 @@
 """Killed at any write, or out of disk, and run again: every stage ends as if nothing had been.
 
-What "ends as" means, and what may differ, is in `home_snapshot`. The kills are drawn by a seed:
-KILLSSEED chooses another one, KILLS more of them for each step.
+What "ends as" means, and what may differ, is in `home_snapshot`. The kills are drawn by a seed,
+the day in UTC, so that each day hits others: KILLSSEED repeats those of a failure, whose output
+tells it, and KILLS asks for more of them for each step.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +26,8 @@ from kills import SLUG, STORY, Driver, Ran, Step, Story
 
 from ml.use_cases import available
 
-SEED, KILLS = int(os.environ.get("KILLSSEED", "7")), int(os.environ.get("KILLS", "2"))
+SEED = int(os.environ.get("KILLSSEED") or f"{datetime.now(UTC):%Y%m%d}")
+KILLS = int(os.environ.get("KILLS", "2"))
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),  # the story is told before the first test
@@ -33,6 +36,12 @@ pytestmark = [
 ]
 steps = pytest.mark.parametrize("step", STORY, ids=lambda step: step.name.replace(" ", "-"))
 STEPS = {step.name: step for step in STORY}
+
+
+@pytest.fixture(autouse=True)
+def _told_seed() -> None:
+    """Stands in the output of whatever fails."""
+    print(f"to repeat these kills: KILLSSEED={SEED}")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from airflow_runs import wait_for_run
 from alarm_dags import alarm_dags
 from webhooks import Receiver
 
@@ -154,7 +155,7 @@ def test_a_second_start_changes_nothing(running):
 def test_a_task_runs_in_a_warm_fork(running):
     """Trigger, poll, return value and log, with every preloaded library used after the fork."""
     api = run_probe(running, "first")
-    run = api.wait_for_run("probe", "first", timeout_s=90)
+    run = wait_for_run(api, "probe", "first", timeout_s=90)
     log = api.task_log("probe", "first", "use_libraries")
     assert run.state == "success", log
     assert "now waiting" in log
@@ -216,7 +217,7 @@ def test_who_is_called_when_a_task_fails_is_killed_or_hangs(running, webhook):
         api.set_paused(dag_id, is_paused=False)
         api.trigger(dag_id, run_id=how, conf={"how": how})
     for how, (dag_id, _) in HOW.items():
-        api.wait_for_run(dag_id, how, timeout_s=180)
+        wait_for_run(api, dag_id, how, timeout_s=180)
     expected = {how: kinds for how, (_, kinds) in HOW.items()}
     deadline = time.monotonic() + 60
     while kinds(webhook) != expected and time.monotonic() < deadline:
@@ -269,7 +270,7 @@ def test_after_everything_was_killed_it_starts_again(running):
     assert not old & pids(running)
     api = run_probe(running, "after-the-cut")
     for run_id in ("first", "killed", "after-the-cut"):
-        run = api.wait_for_run("probe", run_id, timeout_s=240)
+        run = wait_for_run(api, "probe", run_id, timeout_s=240)
         assert run.state == "success", api.task_log("probe", run_id, "use_libraries")
     with urllib.request.urlopen(load_ports(running).mlflow_url + "/health") as answer:
         assert answer.read() == b"OK"

@@ -46,9 +46,7 @@ def test_every_name_is_derived_as_the_conventions_say() -> None:
     assert names.asset("features") == "flight_delay__features"
     assert names.retrain_request == "flight_delay__retrain_requested"
     assert names.run("train", "2013-06-01") == "train-2013-06-01"
-    assert {names.pool, names.experiment, names.registered_model, names.feature_project} == {
-        "flight_delay"
-    }
+    assert {names.pool, names.experiment, names.registered_model} == {"flight_delay"}
 
 
 def test_a_double_underscore_keeps_the_assets_of_two_use_cases_apart() -> None:

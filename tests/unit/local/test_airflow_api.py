@@ -92,21 +92,6 @@ def test_a_run_id_that_someone_else_used_is_refused(fake):
         fake.api.trigger("d", run_id="r")
 
 
-def test_an_asset_event_is_never_sent_twice(fake):
-    """Two retrain requests would train twice."""
-    assets = {"assets": [{"id": 1, "name": "a_longer_name"}, {"id": 2, "name": "a"}]}
-    fake.answers = [(200, assets), (500, {"detail": "Database error"})]
-    with pytest.raises(TransientError):
-        fake.api.create_asset_event("a", extra={"reason": "drift"})
-    assert fake.calls[1][2] == {"asset_id": 2, "extra": {"reason": "drift"}}
-
-
-def test_an_unknown_asset_is_named(fake):
-    fake.answers = [(200, {"assets": []})]
-    with pytest.raises(ConfigError, match="no asset 'typo'"):
-        fake.api.create_asset_event("typo", extra={})
-
-
 def test_an_expired_token_is_renewed(fake):
     fake.answers = [(200, RUN), (401, {"detail": "expired"}), (200, RUN)]
     api = fake.api
