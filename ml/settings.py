@@ -212,10 +212,11 @@ def settings() -> Settings:
         first = error.errors()[0]
         field = "_".join(str(part) for part in first["loc"])
         name = f"MLOPS_{field.upper()}"
-        own_words = first["type"] == "value_error"
+        own_words, given = first["type"] == "value_error", str(first["input"])
+        is_secret = field in _SECRET or (field == "tracking_uri" and "@" in given)
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(
-            f"setting {name}={'…' if field in _SECRET else str(first['input'])!r}",
+            f"setting {name}={'…' if is_secret else given!r}",
             expected=message if own_words else _EXPECTED.get(field, message),
             repair=f"set or unset {name}" if name in os.environ else f"set {name}",
         ) from error

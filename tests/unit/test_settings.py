@@ -243,3 +243,10 @@ def test_the_tests_keep_away_from_a_teams_mlflow_and_webhook(tmp_path: Path) -> 
         check=True,
     )
     assert done.stdout.split() == ["MLOPS_HOME"]
+
+
+def test_a_password_in_an_address_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLOPS_TRACKING_URI", "http://bob:hunter2@host?x=1")
+    with pytest.raises(ConfigError, match="setting MLOPS_TRACKING_URI='…'") as caught:
+        settings()
+    assert "hunter2" not in str(caught.value)

@@ -137,12 +137,6 @@ def test_groups_show_their_means_and_counts(
     assert np.asarray(right.lines[0].get_xydata())[0, 0] == pytest.approx(loss[is_first].mean())
 
 
-def test_a_dollar_in_a_name_is_no_formula(data: tuple[np.ndarray, np.ndarray]) -> None:
-    price = np.where(np.arange(ROWS) % 3 == 0, "$0_$10", "$5%-$10 #1")
-    figure = drawn(*data, groups={"price": price})["plots/by_price.png"]
-    figure.savefig(io.BytesIO(), format="png")
-
-
 def test_of_many_groups_the_largest_are_shown(data: tuple[np.ndarray, np.ndarray]) -> None:
     sizes = np.minimum(np.arange(ROWS) // 10, 199)  # 199 groups of 10 rows, and a large one
     figure = drawn(*data, groups={"route": sizes.astype(str)})["plots/by_route.png"]
