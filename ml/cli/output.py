@@ -17,9 +17,7 @@ def lasting_output() -> Iterator[None]:
 
     Click and Rich end the process in the middle, with exit code 1.
     """
-    if sys.stdout is None:  # `>&-`: nobody wants to see it
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
-    before = sys.stdout, sys.stderr
+    before = _or_nowhere(sys.stdout), _or_nowhere(sys.stderr)
     sys.stdout, sys.stderr = (cast(TextIO, _Lasting(stream)) for stream in before)
     try:
         yield
@@ -28,6 +26,11 @@ def lasting_output() -> Iterator[None]:
             with suppress(OSError):  # a full disk: Python says so when it ends
                 stream.flush()
         sys.stdout, sys.stderr = before
+
+
+def _or_nowhere(stream: TextIO | None) -> TextIO:
+    """After `>&-` there is none: nobody wants to see it."""
+    return stream or Path(os.devnull).open("w")  # for as long as the process lives
 
 
 class _Lasting:

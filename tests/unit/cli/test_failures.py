@@ -152,7 +152,13 @@ def run(command: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_output_that_nobody_reads_is_no_fault() -> None:
-    for command in ("$F list | head -1", "$F --help | head -1", "$F logs >&-", "$F list | true"):
+    for command in (
+        "$F list | head -1",
+        "$F --help | head -1",
+        "$F logs >&-",
+        "$F list | true",
+        "$F list 2>&-",
+    ):
         done = run(command)
         assert (done.returncode, done.stderr) == (0, ""), command
 
