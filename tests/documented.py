@@ -82,12 +82,10 @@ EXCEPTIONS = {
     "flightline reproduce flight_delay 446f5463c850": "the run is that of the page's author",
 }
 """Commands that nobody types here, with the reason."""
+_BACK = 'flightline rollback flight_delay --reason "late flights are missed"'
 REFUSED = {
     ("flightline promote low_visibility 2", 2): 2,  # it was taken back before
-    (
-        'flightline rollback flight_delay --reason "late flights are missed"',
-        2,
-    ): 2,  # none left
+    (_BACK, 2): 2,  # nothing is left to go back to
 }
 """Commands that their page says are refused: which time of typing it, and the exit code."""
 
