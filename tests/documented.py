@@ -66,7 +66,7 @@ EXCEPTIONS = {
     "make conformance SLUG=low_visibility": _OF_TESTS,
     "make lint": "checks the checkout, not what a command does; .ci/run does it",
     "make bench": "takes an hour; unit/local/test_bench.py has its command",
-    "flightline run flight_delay": "takes as long as the demo; e2e/test_life.py has the same steps",
+    "flightline run flight_delay": "takes as long as the demo; the other book runs low_visibility",
     "flightline calibrate low_visibility": (
         "trains for each month of the year; the line after it does three of them"
     ),
