@@ -175,17 +175,19 @@ def _write(where: Settings, state: State) -> None:
 def copied(database: Path, name: str) -> Iterator[Path | None]:
     """A copy of an SQLite database beside it, as it was before the upgrade that the block is.
 
-    While the mark stands, an upgrade has begun: what that left is not what was there before, so its
-    copy counts. Without a mark a copy is of an earlier upgrade from the same version: it is old.
+    While the mark stands, an upgrade has begun and not ended: what it left is put aside for the
+    copy, since some of its steps cannot be taken twice. Without a mark a copy is of an earlier
+    upgrade from the same version: it is old.
     """
     copy, mark = database.with_name(f"{database.name}.before-{name}"), _mark(database, name)
+    if mark.exists() and copy.exists():
+        _put_back(copy, database)
     if not database.exists():
         yield None
         return
-    if not (mark.exists() and copy.exists()):
-        with replacing(copy) as temporary:
-            sqlite.copy(database, temporary)
-        mark.touch()
+    with replacing(copy) as temporary:
+        sqlite.copy(database, temporary)
+    mark.touch()
     yield copy
     mark.unlink(missing_ok=True)
 

@@ -217,27 +217,32 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_the_first_copy_counts_while_an_upgrade_has_begun(older: Settings) -> None:
+def test_an_upgrade_that_broke_off_begins_anew_from_the_first_copy(older: Settings) -> None:
     """Killed, it may have left a half of its steps."""
     database = older.mlflow_database
 
-    def upgrade() -> None:
-        with state.copied(database, "9.0"):
+    def tags(path: Path) -> int:
+        with closing(sqlite3.connect(path)) as opened:
+            found = opened.execute("select name from sqlite_master where name = 'tags'").fetchall()
+        return len(found)
+
+    def upgrade(*, is_killed: bool) -> Path:
+        with state.copied(database, "9.0") as copy:
+            assert copy
+            assert (tags(copy), tags(database)) == (1, 1)
             with closing(sqlite3.connect(database)) as opened, opened:
                 opened.execute("drop table tags")
-            raise KeyboardInterrupt
+            if is_killed:
+                raise KeyboardInterrupt
+        return copy
 
     with pytest.raises(KeyboardInterrupt):
-        upgrade()
-    with state.copied(database, "9.0") as copy:
-        assert copy
-        with closing(sqlite3.connect(copy)) as opened:
-            assert opened.execute("select value from tags where key = 'mark'").fetchall() == [
-                ("kept",)
-            ]
-    with state.copied(database, "9.0"), closing(sqlite3.connect(copy)) as opened:
-        found = opened.execute("select name from sqlite_master where name = 'tags'").fetchall()
-        assert found == [], "it had ended: this is another one"
+        upgrade(is_killed=True)
+    assert tags(database) == 0
+    assert tags(upgrade(is_killed=False)) == 1
+    with state.copied(database, "9.0") as another:
+        assert another
+        assert tags(another) == 0, "the one before had ended"
 
 
 def test_what_a_killed_upgrade_left_beside_goes_before_the_copy_is_put_back(

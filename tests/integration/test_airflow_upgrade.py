@@ -1,0 +1,89 @@
+"""Airflow's database of an older version is upgraded, also after a kill between two steps."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support import copy_home
+
+from ml.local import supervisor
+from ml.local.environment import platform_environment
+from ml.local.ports import load_ports
+from ml.local.secrets import load_secrets
+from ml.settings import Settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("airflow_tables")]
+OLDER = "3.1.0"
+Child = subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def where(migrated: Path, tmp_path: Path) -> Settings:
+    """A home of an older Airflow, in which somebody has made a pool."""
+    found = Settings(home=copy_home(migrated, tmp_path / "home"))
+    newest = revision(found)
+    start(found, "downgrade", ["airflow", "db", "downgrade", "-n", OLDER, "-y"]).wait()
+    assert revision(found) != newest
+    (found.airflow_home / "migrated-to").write_text(OLDER)
+    with closing(sqlite3.connect(found.airflow_database)) as database, database:
+        database.execute(
+            "insert into slot_pool (pool, slots, include_deferred) values ('mine', 7, 0)"
+        )
+    return found
+
+
+def start(where: Settings, _name: str, command: Sequence[str]) -> Child:
+    env = platform_environment(
+        where, load_secrets(where), load_ports(where), inherited=dict(os.environ)
+    )
+    program = str(supervisor.SCRIPTS / Path(command[0]).name)
+    silent = subprocess.DEVNULL
+    return subprocess.Popen([program, *command[1:]], env=env, stdout=silent, stderr=silent)
+
+
+def revision(where: Settings) -> str:
+    with closing(sqlite3.connect(where.airflow_database)) as database:
+        return str(database.execute("select version_num from alembic_version").fetchone()[0])
+
+
+def killed_between_two_steps(where: Settings, name: str, command: Sequence[str]) -> Child:
+    before, child = revision(where), start(where, name, command)
+    while child.poll() is None and revision(where) == before:
+        time.sleep(0.002)
+    child.kill()
+    return child
+
+
+def test_an_older_database_is_upgraded_with_what_is_in_it(where: Settings, migrated: Path) -> None:
+    told: list[str] = []
+    supervisor._migrate(where, partial(start, where), told.append)
+    assert_upgraded(where, migrated)
+    assert len(told) == 1 and told[0].startswith("preparing Airflow's database (version ")
+    supervisor._migrate(where, partial(start, where), told.append)
+    assert len(told) == 1, "once for each version"
+
+
+def test_an_upgrade_that_was_killed_begins_anew(where: Settings, migrated: Path) -> None:
+    """Taken up in the middle, it ends with `table already exists` at each start, for good."""
+    old = revision(where)
+    with pytest.raises(Exception, match="migrate"):
+        supervisor._migrate(where, partial(killed_between_two_steps, where), print)
+    assert revision(where) != old, "or it was killed before it began"
+    supervisor._migrate(where, partial(start, where), print)
+    assert_upgraded(where, migrated)
+
+
+def assert_upgraded(where: Settings, migrated: Path) -> None:
+    assert revision(where) == revision(Settings(home=migrated))
+    with closing(sqlite3.connect(where.airflow_database)) as database:
+        pools = database.execute("select slots from slot_pool where pool = 'mine'").fetchall()
+    assert pools == [(7,)]
+    assert not list(where.airflow_home.glob("*.begun-*"))
