@@ -342,10 +342,8 @@ def test_a_wrong_slug_is_told_before_the_platform() -> None:
     assert "component" not in done.output
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["up"], 2), (["ingest", SLUG, "2013-01-01"], 1)])
-def test_a_home_that_cannot_be_made_is_told_without_a_traceback(
-    arguments: list[str], code: int
-) -> None:
+@pytest.mark.parametrize("arguments", [["up"], ["ingest", SLUG, "2013-01-01"]])
+def test_a_home_that_cannot_be_made_is_told_without_a_traceback(arguments: list[str]) -> None:
     """Whatever the rights say: nobody makes a folder in /proc."""
     if not Path("/proc/self").exists():
         pytest.skip("no /proc here")
@@ -358,7 +356,7 @@ def test_a_home_that_cannot_be_made_is_told_without_a_traceback(
         check=False,
     )
     assert "Traceback" not in done.stderr and "/proc/nope" in done.stderr
-    assert done.returncode == code
+    assert done.returncode == 1
 
 
 def test_the_doctor_goes_on_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:

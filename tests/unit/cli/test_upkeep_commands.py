@@ -19,6 +19,7 @@ def reader(tmp_path: Path) -> Reader:
     found = Reader(tmp_path)
     made(Settings(home=found.home), OLD, days=400)
     made(Settings(home=found.home), YOUNG, days=400)
+    (found.home / "locks").mkdir()  # as the first stage makes it: by them a home is known
     return found
 
 
