@@ -110,8 +110,9 @@ def read_judged(platform: Platform, first: str, last: str) -> Judged:
         DataError: if there are no predictions, or no labels of them yet.
     """
     keys, time = list(scored(platform)), platform.data_time()
-    first = first or (keys[0] if keys else "")
-    last = last or (keys[-1] if keys else "")
+    # Of one end alone that lies beyond what was scored it is said that nothing is there.
+    first = first or min(filter(None, (*keys[:1], last)), default="")
+    last = last or max((*keys[-1:], first))
     frame = read_predictions(platform, first, last, inputs=_inputs(platform.spec))
     partitions = [platform.spec.calendar.parse(key) for key in frame["partition_key"].unique()]
     closed, still_open = _split(platform.spec, partitions, time)

@@ -15,10 +15,12 @@ from ml.core.digests import frame_digest
 from ml.core.errors import DataError
 from ml.core.metrics import decided_class
 from ml.core.prediction_log import PREDICTION_LOG
+from ml.core.prediction_source import Source
 from ml.core.problems import ProblemType
 from ml.local.models import _shown
 from ml.stages import score
 from ml.stages.predictions import label_class, read_predictions, told
+from ml.stages.report.rows import read_judged
 from ml.stages.summary import prediction_summary
 
 NEW = ("lower", "upper", "probabilities", "champion_probabilities", "canary_probabilities")
@@ -414,3 +416,15 @@ def test_the_status_says_what_each_model_said(toy: Toy) -> None:
         mean = log["champion_score"].mean()
         assert found.answers.startswith(f"mean score champion {mean:.3f}, canary ")
         assert found.shares == {}
+
+
+@pytest.mark.parametrize("end", ["first", "last"])
+def test_a_report_of_one_end_that_was_not_scored_says_what_there_is(
+    tmp_path: Path, end: str
+) -> None:
+    toy = Toy(tmp_path, toy_spec(BINARY), count=4)
+    score.run(toy.platform, partitions=toy.partitions[1:3], source=Source.REPLAY)
+    key = toy.partitions[0 if end == "last" else 3].key
+    with pytest.raises(DataError, match=f"no predictions of {key}") as caught:
+        read_judged(toy.platform, **{"first": "", "last": ""} | {end: key})
+    assert caught.value.expected.startswith(f"between {toy.partitions[1].key} and")
