@@ -27,6 +27,8 @@ from ml.core.errors import DataError
 from ml.core.ports import Platform
 from ml.core.spec import UseCase
 from ml.stages import ingest, quarantine
+from ml.stages.intake.judge import GIVEN
+from ml.stages.intake.memory import recall
 from ml.use_cases import load_module
 
 pytestmark = pytest.mark.xdist_group("source")
@@ -298,3 +300,14 @@ def test_without_a_key_a_nulled_row_cannot_be_mended(
     with pytest.raises(DataError, match="has no primary key"):
         quarantine.replay(empty, table="flights", rows=saved(empty, path), revision=WHEN)
     assert files(path.parent / "home") == before
+
+
+def test_a_memory_without_what_the_source_gave_is_none(deliver: Source, empty: Platform) -> None:
+    """As an older version has written it."""
+    deliver(None)
+    flights = next(table for table in empty.spec.tables if table.name == "flights")
+    rows = empty.lake.read("raw", "flights", [DAY]).drop_columns(["partition_key"])
+    empty.lake.write("mended", "flights", DAY, rows, {GIVEN: "0"})
+    assert recall(empty, flights, [DAY])[DAY].given == "0"
+    empty.lake.write("mended", "flights", DAY, rows)
+    assert recall(empty, flights, [DAY]) == {}

@@ -53,12 +53,16 @@ def recall(
     known = keys(platform, table)
     found = [key for key in wanted if key in known]
 
-    def read(key: str | None) -> Mended:
+    def read(key: str | None) -> Mended | None:
+        given = platform.lake.metadata(_MENDED, table.name, key).get(GIVEN)
+        if given is None:  # of an older version, which kept it elsewhere: the source is asked anew
+            return None
         rows = pl.from_arrow(platform.lake.read(_MENDED, table.name, [key]))
         assert isinstance(rows, pl.DataFrame)
-        return Mended(platform.lake.metadata(_MENDED, table.name, key)[GIVEN], rows.drop(KEY))
+        return Mended(given, rows.drop(KEY))
 
-    return dict(zip(found, for_each(read, found), strict=True))
+    read_all = zip(found, for_each(read, found), strict=True)
+    return {key: mended for key, mended in read_all if mended}
 
 
 def keep(platform: Platform, table: Table, key: str | None, mended: Mended) -> None:
