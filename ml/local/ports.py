@@ -86,7 +86,7 @@ def check_free(settings: Settings, ports: Ports) -> None:
 
 
 def _is_released(port: int, *, within_seconds: float = 5.0) -> bool:
-    """Wait for a port that nobody holds: a killed process loses its memory before its sockets."""
+    """Wait for a port that nobody holds, or only one that was killed and closes it in a moment."""
     deadline = time.monotonic() + within_seconds
     while not _holder(port) and time.monotonic() < deadline:
         if is_free(port):
@@ -117,5 +117,7 @@ def _holder(port: int) -> str:
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             if connection.laddr and connection.laddr.port == port and connection.pid:
-                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+                process = psutil.Process(connection.pid)
+                if process.cmdline():  # a killed process loses its memory before its sockets
+                    return f" by {process.name()} (process {process.pid})"
     return ""

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
 from ml.core.errors import ConfigError
-from ml.local import ports as ports_module
-from ml.local.ports import Ports, check_free, keep_ports, kept_ports, load_ports, ports_file
+from ml.local.ports import (
+    Ports,
+    check_free,
+    is_free,
+    keep_ports,
+    kept_ports,
+    load_ports,
+    ports_file,
+)
 from ml.settings import Settings
 
 
@@ -87,9 +96,25 @@ def test_chosen_ports_are_not_lent_to_outgoing_connections(scratch):
     assert max(ports.airflow, ports.mlflow) < 32_768
 
 
-def test_a_port_of_a_process_that_is_just_dying_is_waited_for(monkeypatch, scratch):
-    """A killed process is found by nobody any more, and its socket is closed a moment later."""
-    answers = iter([False, False, False, True])
-    monkeypatch.setattr(ports_module, "is_free", lambda port: next(answers, True))
-    monkeypatch.setattr(ports_module, "_holder", lambda port: "")
-    check_free(scratch, Ports(airflow=20_001, mlflow=20_002))
+LISTENER = """
+import mmap, socket, sys
+listening = socket.socket()
+listening.bind(("127.0.0.1", 0))
+listening.listen()
+memory = mmap.mmap(-1, int(sys.argv[1]))
+for page in range(0, len(memory), mmap.PAGESIZE):
+    memory[page] = 1
+print(listening.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a holder is told to root alone")
+def test_a_port_of_a_process_that_is_just_dying_is_waited_for(scratch):
+    """It gives back its memory first, and closes its sockets when that is done."""
+    command = [sys.executable, "-c", LISTENER, str(500 * 2**20)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        port = int(server.stdout.readline())
+        server.kill()
+        check_free(scratch, Ports(airflow=port, mlflow=load_ports(scratch).mlflow))
+        assert is_free(port)
