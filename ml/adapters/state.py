@@ -145,7 +145,8 @@ def settle(where: Settings) -> None:
         TransientError: if another process has been at it for five minutes.
     """
     require_models(where)
-    if check(where) == _this(where):
+    is_undone = where.tracking_uri or not _mark(where.mlflow_database).exists()
+    if check(where) == _this(where) and is_undone:
         return
     with exclusive(where.locks / "state.lock", wait_seconds=_WAIT_SECONDS):
         found = check(where)  # another process may have done it meanwhile
@@ -153,7 +154,8 @@ def settle(where: Settings) -> None:
             MIGRATIONS[number](where)
             found = replace(found, layout=number + 1)
             _write(where, found)
-        if not where.tracking_uri and found != _this(where):
+        if not where.tracking_uri:
+            undo(where.mlflow_database)  # first, whichever version began that upgrade
             if found.packages.get("mlflow") != version("mlflow"):
                 upgrade_mlflow(where, found.packages.get("mlflow", ""))
             _write(where, _this(where))
@@ -172,38 +174,47 @@ def _write(where: Settings, state: State) -> None:
 
 
 @contextmanager
-def copied(database: Path, name: str) -> Iterator[Path | None]:
+def copied(database: Path, name: str) -> Iterator[None]:
     """A copy of an SQLite database beside it, as it was before the upgrade that the block is.
 
-    While the mark stands, an upgrade has begun and not ended: what it left is put aside for the
-    copy, since some of its steps cannot be taken twice. Without a mark a copy is of an earlier
-    upgrade from the same version: it is old.
+    A mark with the copy's name stands until the block has ended. If it fails, the copy is put
+    back; after a kill `undo` does that.
     """
-    copy, mark = database.with_name(f"{database.name}.before-{name}"), _mark(database, name)
-    if mark.exists() and copy.exists():
-        _put_back(copy, database)
     if not database.exists():
-        yield None
+        yield
         return
+    copy, mark = database.with_name(f"{database.name}.before-{name}"), _mark(database)
     with replacing(copy) as temporary:
         sqlite.copy(database, temporary)
-    mark.touch()
-    yield copy
-    mark.unlink(missing_ok=True)
+    with replacing(mark) as temporary:
+        temporary.write_text(copy.name)
+    try:
+        yield
+    except Exception:  # not Ctrl-C: what upgrades may still be at it
+        undo(database)
+        raise
+    mark.unlink()
 
 
-def _mark(database: Path, name: str) -> Path:
-    return database.with_name(f"{database.name}.begun-{name}")
+def undo(database: Path) -> None:
+    """Put the copy back if an upgrade has begun and not ended, to whichever version it was.
 
-
-def _put_back(copy: Path, database: Path) -> None:
-    """The steps of an upgrade are not always undone by its failure.
-
-    What lies beside the database is of the broken one: SQLite would write it into the other.
+    Some of its steps cannot be taken twice, and an older version knows none of them. What lies
+    beside the database is of the broken one: SQLite would write it into the other.
     """
-    for part in ("-journal", "-wal", "-shm"):
-        database.with_name(database.name + part).unlink(missing_ok=True)
-    copy.replace(database)
+    mark = _mark(database)
+    if not mark.exists():
+        return
+    copy = database.with_name(mark.read_text())
+    if copy.exists():
+        for part in ("-journal", "-wal", "-shm"):
+            database.with_name(database.name + part).unlink(missing_ok=True)
+        copy.replace(database)
+    mark.unlink()
+
+
+def _mark(database: Path) -> Path:
+    return database.with_name(f"{database.name}.begun")
 
 
 def upgrade_mlflow(where: Settings, before: str) -> None:
@@ -218,20 +229,17 @@ def upgrade_mlflow(where: Settings, before: str) -> None:
     """
     database = where.mlflow_database
     if not _is_older(database, before):
-        _mark(database, version("mlflow")).unlink(missing_ok=True)  # it was killed at its end
         return
     command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{database}"]
-    with copied(database, version("mlflow")) as copy:
+    with copied(database, version("mlflow")):
         done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode and copy:
-            _put_back(copy, database)
-    if done.returncode:
-        last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
-        raise ConfigError(
-            f"MLflow {version('mlflow')} cannot upgrade {database}: {''.join(last)}",
-            expected="a whole database of an older version",
-            repair=f"it is as it was; try by hand: mlflow db upgrade sqlite:///{database}",
-        )
+        if done.returncode:
+            last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
+            raise ConfigError(
+                f"MLflow {version('mlflow')} cannot upgrade {database}: {''.join(last)}",
+                expected="a whole database of an older version",
+                repair=f"it is as it was; try by hand: mlflow db upgrade sqlite:///{database}",
+            )
 
 
 def _is_older(database: Path, before: str) -> bool:

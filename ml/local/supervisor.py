@@ -276,6 +276,7 @@ def _migrate(
     marker = settings.airflow_home / "migrated-to"
     version = importlib.metadata.version("apache-airflow")
     database = settings.airflow_database
+    state.undo(database)  # first, whichever version began that upgrade
     if database.exists() and marker.exists() and marker.read_text() == version:
         return
     progress(f"preparing Airflow's database (version {version})")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support import copy_home
 
+from ml.core.errors import FlightlineError
 from ml.local import supervisor
 from ml.local.environment import platform_environment
 from ml.local.ports import load_ports
@@ -70,7 +71,13 @@ def killed_within_a_step(where: Settings, name: str, command: Sequence[str]) -> 
         before = now
         time.sleep(0.001)
     child.kill()
+    child.wait()
     return child
+
+
+def killed_with_whoever_waits(where: Settings, name: str, command: Sequence[str]) -> Child:
+    killed_within_a_step(where, name, command)
+    raise KeyboardInterrupt
 
 
 def test_an_older_database_is_upgraded_with_what_is_in_it(where: Settings, migrated: Path) -> None:
@@ -85,11 +92,37 @@ def test_an_older_database_is_upgraded_with_what_is_in_it(where: Settings, migra
 def test_an_upgrade_that_was_killed_begins_anew(where: Settings, migrated: Path) -> None:
     """Taken up in the middle, it ends with `table already exists` at each start, for good."""
     old = schema(where)
-    with pytest.raises(Exception, match="migrate"):
-        supervisor._migrate(where, partial(killed_within_a_step, where), print)
+    with pytest.raises(KeyboardInterrupt):
+        supervisor._migrate(where, partial(killed_with_whoever_waits, where), print)
     assert schema(where) != old, "or it was killed before it began"
     supervisor._migrate(where, partial(start, where), print)
     assert_upgraded(where, migrated)
+
+
+def test_a_step_that_fails_is_undone_at_once(where: Settings) -> None:
+    old = revision(where)
+    with pytest.raises(FlightlineError, match="migrate"):
+        supervisor._migrate(where, partial(killed_within_a_step, where), print)
+    assert revision(where) == old
+    assert not list(where.airflow_home.glob("*.begun"))
+
+
+def test_the_version_before_starts_where_it_was(
+    where: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody goes back to it instead of trying again: it knows nothing of the new tables."""
+    old = revision(where), dump(where)
+    with pytest.raises(KeyboardInterrupt):
+        supervisor._migrate(where, partial(killed_with_whoever_waits, where), print)
+    assert dump(where) != old[1]
+    monkeypatch.setattr(supervisor.importlib.metadata, "version", lambda _: OLDER)
+    supervisor._migrate(where, partial(start, where), print)
+    assert (revision(where), dump(where)) == old
+
+
+def dump(where: Settings) -> list[str]:
+    with closing(sqlite3.connect(where.airflow_database)) as database:
+        return list(database.iterdump())
 
 
 def assert_upgraded(where: Settings, migrated: Path) -> None:
@@ -97,4 +130,4 @@ def assert_upgraded(where: Settings, migrated: Path) -> None:
     with closing(sqlite3.connect(where.airflow_database)) as database:
         pools = database.execute("select slots from slot_pool where pool = 'mine'").fetchall()
     assert pools == [(7,)]
-    assert not list(where.airflow_home.glob("*.begun-*"))
+    assert not list(where.airflow_home.glob("*.begun"))

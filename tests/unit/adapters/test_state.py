@@ -217,32 +217,35 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_an_upgrade_that_broke_off_begins_anew_from_the_first_copy(older: Settings) -> None:
-    """Killed, it may have left a half of its steps."""
-    database = older.mlflow_database
+def broken_off(database: Path, to: str, error: type[BaseException]) -> None:
+    """Half of its steps are taken."""
+    with pytest.raises(error), state.copied(database, to):
+        with closing(sqlite3.connect(database)) as opened, opened:
+            opened.execute("alter table tags rename to labels")
+        raise error
 
-    def tags(path: Path) -> int:
-        with closing(sqlite3.connect(path)) as opened:
-            found = opened.execute("select name from sqlite_master where name = 'tags'").fetchall()
-        return len(found)
 
-    def upgrade(*, is_killed: bool) -> Path:
-        with state.copied(database, "9.0") as copy:
-            assert copy
-            assert (tags(copy), tags(database)) == (1, 1)
-            with closing(sqlite3.connect(database)) as opened, opened:
-                opened.execute("drop table tags")
-            if is_killed:
-                raise KeyboardInterrupt
-        return copy
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_upgrade_that_broke_off_is_undone(older: Settings, error: type[BaseException]) -> None:
+    """At once where it failed, else before anybody reads: also by the version that it left."""
+    before = revision(older)
+    state._write(older, state._this(older))
+    broken_off(older.mlflow_database, "9.0", error)
+    state.settle(older)
+    assert revision(older) == before and marks(older) == ["kept"]
+    with closing(sqlite3.connect(older.mlflow_database)) as opened, opened:
+        opened.execute("update tags set value = 'weeks later' where key = 'mark'")
+    state.settle(older)
+    state.upgrade_mlflow(older, "")
+    assert marks(older) == ["weeks later"], "no copy counts any more"
 
-    with pytest.raises(KeyboardInterrupt):
-        upgrade(is_killed=True)
-    assert tags(database) == 0
-    assert tags(upgrade(is_killed=False)) == 1
-    with state.copied(database, "9.0") as another:
-        assert another
-        assert tags(another) == 0, "the one before had ended"
+
+def test_a_copy_that_is_gone_leaves_the_database_as_it_is(older: Settings) -> None:
+    broken_off(older.mlflow_database, "9.0", KeyboardInterrupt)
+    [copy] = older.mlflow_database.parent.glob("*.before-*")
+    copy.replace(older.mlflow_database)  # by hand, or by an `undo` that was killed there
+    state.settle(older)
+    assert marks(older) == ["kept"] and not list(older.mlflow_database.parent.glob("*.begun"))
 
 
 def test_what_a_killed_upgrade_left_beside_goes_before_the_copy_is_put_back(
