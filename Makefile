@@ -12,7 +12,7 @@ help: ## list the targets
 
 # The environment keeps the Python that it was made with; another PYTHON= makes it anew.
 ifdef PYTHON
-ASKED := $(shell $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) and print(sys.executable)' 2>/dev/null)
+ASKED := $(shell $(PYTHON) -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) and print(getattr(sys, "_base_executable", sys.executable))' 2>/dev/null)
 KEPT := $(shell cat .tools/python 2>/dev/null)
 ifneq ($(and $(ASKED),$(KEPT)),)
 ifneq ($(ASKED),$(KEPT))
@@ -28,7 +28,7 @@ $(UV):
 	  if $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
 	    echo "setting up with $$($$python --version)"; \
 	    $$python -m venv .tools && .tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9' \
-	      && $$python -c 'import sys; print(sys.executable)' > .tools/python && exit 0; \
+	      && $$python -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))' > .tools/python && exit 0; \
 	    exit 1; \
 	  fi; \
 	done; \

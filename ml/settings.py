@@ -31,7 +31,7 @@ _EXPECTED = {  # in words, where the library's message would show a pattern
     "keep_quarantine_days": _DAYS,
     "notify_timeout_s": "seconds, more than 0 and at most 30",
 }
-_SPECIAL = set("'#$%?\\")  # DuckDB, dbt, SQLAlchemy and Airflow do not take them as they are
+_SPECIAL = set("'#$%*?[]\\")  # DuckDB, dbt, SQLAlchemy and Airflow do not take them as they are
 _SECRET = {"notify_webhook"}  # whoever knows such an address may write to it
 
 
@@ -102,6 +102,11 @@ class Settings(BaseSettings):
     def _tracking_address(cls, uri: str | None) -> str | None:
         if uri is not None and not _is_tracking_address(uri):
             raise ValueError("http(s)://host[:port] or sqlite:///path")
+        if uri is not None and uri.startswith("http") and "@" in uri:  # it would be in all links
+            raise ValueError(
+                "no user or password in it: MLflow reads them from MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD"
+            )
         return uri
 
     @field_validator("notify_webhook", "notify_runbooks")
@@ -185,7 +190,7 @@ def _is_tracking_address(uri: str) -> bool:
     database = "sqlite:///"
     if uri.startswith(database):
         return len(uri) > len(database)
-    parts = urlsplit(uri) if _is_web_address(uri) else None
+    parts = urlsplit(uri) if uri.startswith("http") and _is_web_address(uri) else None
     return parts is not None and not (parts.query or parts.fragment)
 
 

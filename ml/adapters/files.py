@@ -22,6 +22,7 @@ from ml.core.errors import ConfigError, FlightlineError, TransientError
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL_DATABASE = ("database or disk is full", "disk I/O error")
+_REPLACED_AT_MOST = 100  # homes, while somebody waits for a lock in them
 _CLOSED_DATABASE = ("attempt to write a readonly database", "unable to open database file")
 
 
@@ -241,9 +242,13 @@ def held(
 
     Raises:
         TransientError: if the disk is full.
-        ConfigError: if this user may not write there.
+        ConfigError: if this user may not write there, or the file system does not tell files apart.
     """
-    while file := _lock_file(path, must_write=must_write):
+    for _ in range(_REPLACED_AT_MOST):
+        file = _lock_file(path, must_write=must_write)
+        if file is None:
+            yield
+            return
         with file:
             acquire(file)
             if _has_name(file, path):
@@ -252,7 +257,11 @@ def held(
                     file.write(str(os.getpid()).encode())
                 yield
                 return
-    yield
+    raise ConfigError(
+        f"{path} is another file at each look",
+        expected="a file system that numbers its files, as local disks do",
+        repair="set MLOPS_HOME to a folder on another disk",
+    )
 
 
 def _lock_file(path: Path, *, must_write: bool) -> BinaryIO | None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import urlopen
 
 from ml.adapters.files import database_error, exclusive, replacing, storage_error
 from ml.core.errors import ConfigError, FlightlineError, TransientError
@@ -90,34 +87,11 @@ def says_nothing(error: BaseException) -> bool:
 
 def _away(uri: str) -> TransientError:
     return TransientError(
-        f"MLflow does not answer at {without_login(uri)}",
+        f"MLflow does not answer at {uri}",
         expected="a tracking server, or MLOPS_TRACKING_URI unset to use the local database",
         repair="start that server (flightline up starts this machine's), "
         "or unset MLOPS_TRACKING_URI",
     )
-
-
-def without_login(uri: str) -> str:
-    """An address as it may be printed.
-
-    >>> without_login("http://bob:secret@host:5000"), without_login("sqlite:///a@b")
-    ('http://…@host:5000', 'sqlite:///a@b')
-    """
-    return re.sub(r"^(https?://)[^/]*@", r"\1…@", uri)
-
-
-def require_no_login(uri: str) -> None:
-    """Raise `ConfigError` if a password stands in the address: it would stand in links and logs.
-
-    Nor would it work: what asks whether the server is there takes it for a part of the host.
-    """
-    if without_login(uri) != uri:
-        raise ConfigError(
-            f"a user or a password stands in MLOPS_TRACKING_URI={without_login(uri)}",
-            expected="http(s)://host[:port]",
-            repair="take it out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
-            "which MLflow reads",
-        )
 
 
 def client(uri: str) -> MlflowClient:
@@ -125,14 +99,10 @@ def client(uri: str) -> MlflowClient:
 
     Raises:
         TransientError: at once, if a server does not answer.
-        ConfigError: if a password stands in its address.
+        ConfigError: if nobody vouches for its certificate.
     """
-    require_no_login(uri)
     if uri.startswith("http"):
-        try:
-            urlopen(f"{uri}/health", timeout=5).close()
-        except (OSError, HTTPException) as error:  # the latter: it speaks no HTTP
-            raise _away(uri) from error
+        _require_answer(uri)
     import mlflow
 
     for noisy in ("alembic", "mlflow.tracking._model_registry.client", "mlflow.pyfunc"):
@@ -146,6 +116,23 @@ def client(uri: str) -> MlflowClient:
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     return mlflow.MlflowClient()
+
+
+def _require_answer(uri: str) -> None:
+    """Ask once, as MLflow asks: with its log-in and certificates. It would try for minutes."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    try:  # an answer that refuses is one
+        http_request(get_default_host_creds(uri), "/health", "GET", max_retries=0, timeout=5)
+    except MlflowException as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise ConfigError(
+                f"the certificate of {uri} is of nobody that is trusted here",
+                repair="set MLFLOW_TRACKING_SERVER_CERT_PATH to its authority's certificate",
+            ) from error
+        raise _away(uri) from error
 
 
 def make(database: Path) -> None:
@@ -164,7 +151,7 @@ def make(database: Path) -> None:
             return
         with replacing(database) as temporary:
             engine = create_engine(f"{_SQLITE}{temporary}")
-            _initialize_tables(engine)  # type: ignore[no-untyped-call]  # MLflow's have no types
+            _initialize_tables(engine)
             engine.dispose()
 
 

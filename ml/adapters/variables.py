@@ -14,8 +14,11 @@ _PREFIXES = ("DBT_", "MLFLOW_", "_MLFLOW_")  # the last: what a server hands to 
 _KEPT = (  # beginnings: data of dbt code; how to reach and log in to a server that settings name
     "DBT_ENV_",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION",  # a restriction is nobody else's business
+    "MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT",
+    "MLFLOW_BOTO_CLIENT_",
     "MLFLOW_HTTP_REQUEST_",
     "MLFLOW_S3_",
+    "MLFLOW_SERVER_ALLOWED_HOSTS",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION",  # the server begins as a process that imports this
     "MLFLOW_TRACKING_AUTH",
     "MLFLOW_TRACKING_AWS_SIGV4",

@@ -48,7 +48,7 @@ def _told() -> Iterator[None]:
         _tell(error, str(error))
         _tell_gates(error)
         sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # a package is missing, or a part of one
         _tell(error, f"{error}\n  expected: a whole environment\n  repair: {SETUP}")
         sys.exit(2)
     except OSError as error:  # a full disk, a folder that may not be read: its text names the file

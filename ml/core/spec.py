@@ -314,6 +314,7 @@ class UseCase(Frozen):
         named = {"key": (self.key,), "decided_at": (self.decided_at,), "segments": self.segments}
         named["label"] = (label.column, label.known_at, label.expected)
         named |= {"model.rule.by": model.rule.by, "model.naive": tuple(model.naive.values())}
+        named["model.difference_from"] = (model.difference_from,)
         for field, columns in named.items():
             if taken := sorted({*columns} & ANSWER_COLUMNS - {field}):
                 raise ValueError(f"{field} {taken[0]}: predictions have it, too; expected another")

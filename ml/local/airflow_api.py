@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import Request
 
 from ml.core.errors import ConfigError, TransientError
 from ml.local import records
-from ml.local.ports import kept_ports, load_ports
+from ml.local.ports import direct_opener, kept_ports, load_ports
 from ml.local.records import Dag, ImportFailure, Run, TaskInstance
 from ml.local.secrets import ENGINEER, load_secrets
 
@@ -57,7 +57,6 @@ class AirflowApi:
     def __init__(self, url: str, *, user: str, password: str, timeout_s: float = 60.0) -> None:
         self.url, self._user, self._password = url, user, password
         self._timeout_s, self._token = timeout_s, ""
-        self._opener = build_opener(ProxyHandler({}))  # a company's proxy cannot see this machine
 
     @classmethod
     def connect(cls, settings: Settings, *, user: str = ENGINEER) -> Self:
@@ -195,7 +194,7 @@ class AirflowApi:
         request = Request(self.url + path, method=method, data=data, headers=headers)
         call = f"{method} {path}"
         try:
-            with self._opener.open(request, timeout=self._timeout_s) as answer:
+            with direct_opener().open(request, timeout=self._timeout_s) as answer:
                 return json.loads(answer.read() or b"null")
         except HTTPError as error:
             if error.code >= http.client.INTERNAL_SERVER_ERROR:

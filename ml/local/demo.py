@@ -20,7 +20,7 @@ from rich.status import Status
 from ml.adapters.files import exclusive, storage_errors
 from ml.core.errors import FlightlineError, TransientError
 from ml.core.story import Job, Step, story
-from ml.local import home, journal, processes, readiness, supervisor
+from ml.local import home, readiness, supervisor
 from ml.local.airflow_api import AirflowApi, Refused
 from ml.local.commands import show_addresses, show_use_case
 from ml.local.condition import task_log
@@ -31,6 +31,7 @@ from ml.use_cases import available, load_spec
 
 _POLL_SECONDS = 0.15
 _LOOK_SECONDS = 5.0
+_DYING_SECONDS = 10.0  # a killed process gives back its memory before its locks
 _LOG_LINES = 12
 _LATE = datetime.max.replace(tzinfo=UTC)
 _DONE = {"success", "failed", "skipped", "upstream_failed"}
@@ -101,10 +102,8 @@ def delete_home(settings: Settings) -> None:
     from ml.local.gc import nothing_runs  # here: what it deletes with takes a second to import
 
     with exclusive(settings.platform_lock, wait_seconds=supervisor.LOCK_SECONDS):
-        if processes.leaders(settings.home):
-            journal.record_stop(settings)  # it is told if a stage keeps us from deleting all
-        processes.stop_all(settings.home)
-        with nothing_runs(settings, wait_seconds=0), storage_errors(settings.home):
+        supervisor.stop(settings, print)
+        with nothing_runs(settings, wait_seconds=_DYING_SECONDS), storage_errors(settings.home):
             for path in home.entries(settings.home):
                 _delete(path)
 

@@ -16,7 +16,6 @@ from rich.table import Table
 from ml.adapters import state
 from ml.adapters.connect import connect
 from ml.adapters.files import exclusive
-from ml.adapters.mlflow_client import without_login
 from ml.core.errors import ConfigError, TransientError
 from ml.local import gc_airflow, gc_files, gc_models
 from ml.local.gc_items import Waste
@@ -141,7 +140,7 @@ def _keys(asked: Sequence[str]) -> dict[str, str]:
 def _not_looked_at(where: Settings) -> Iterator[str]:
     if where.tracking_uri:
         yield (
-            f"runs and training sets stay: MLflow is at {without_login(where.tracking_uri)}, and "
+            f"runs and training sets stay: MLflow is at {where.tracking_uri}, and "
             "only its owner can tell there what is needed"
         )
 

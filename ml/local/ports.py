@@ -9,8 +9,10 @@ import random
 import socket
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import OpenerDirector, ProxyHandler, build_opener
 
 from ml.core.errors import ConfigError
 from ml.local.secrets import write_private
@@ -36,6 +38,15 @@ class Ports:
     @property
     def mlflow_url(self) -> str:
         return f"http://{LOOPBACK}:{self.mlflow}"
+
+
+@cache
+def direct_opener() -> OpenerDirector:
+    """What asks the platform's servers: past any proxy, as a company's cannot see this machine.
+
+    Kept: from Python 3.12 on, each new one reads all certificates of the system.
+    """
+    return build_opener(ProxyHandler({}))
 
 
 def ports_file(settings: Settings) -> Path:

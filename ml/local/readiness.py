@@ -10,11 +10,10 @@ from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import ProxyHandler, build_opener
 
 from ml.core.errors import ConfigError, FlightlineError, TransientError
 from ml.local.airflow_api import AirflowApi
-from ml.local.ports import kept_ports, load_ports
+from ml.local.ports import direct_opener, kept_ports, load_ports
 
 if TYPE_CHECKING:
     from ml.settings import Settings
@@ -138,7 +137,7 @@ def _ready(settings: Settings, started_at: float) -> set[str]:
 
 def answers(url: str, *, timeout_s: float = 5) -> bool:
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=timeout_s) as answer:
+        with direct_opener().open(url, timeout=timeout_s) as answer:
             return bool(answer.status == 200)
     except (OSError, HTTPException):  # the latter: another program, which speaks no HTTP
         return False

@@ -135,7 +135,7 @@ def _start(settings: Settings, found: PlatformStatus, progress: Progress) -> flo
             children = _start_all(settings, progress)
         readiness.wait(settings, children, started_at=started_at, progress=progress)
     except BaseException:  # also Ctrl-C: never leave half a platform behind
-        _stop(settings, progress)
+        stop(settings, progress)
         raise
     progress(f"up after {time.time() - started_at:.0f} s")
     return started_at
@@ -157,10 +157,11 @@ def down(settings: Settings, *, progress: Progress = print) -> int:
     On a disk that is full or read-only everything is stopped all the same.
     """
     with _locked(settings, progress, must_write=False):
-        return _stop(settings, progress)
+        return stop(settings, progress)
 
 
-def _stop(settings: Settings, progress: Progress, *, grace_seconds: float = 20.0) -> int:
+def stop(settings: Settings, progress: Progress, *, grace_seconds: float = 20.0) -> int:
+    """The same, by a caller that holds the lock of starts and stops."""
     refusal: OSError | None = None
     if processes.leaders(settings.home):  # else it was not stopped now: it went down before
         try:
@@ -182,7 +183,7 @@ def _clean_up(settings: Settings, found: PlatformStatus, progress: Progress) -> 
             progress(f"{component.name} {how} (log: {log}); starting everything anew")
     # Tasks that cannot report their end would be waited for in vain, as would workers that hang.
     grace_seconds = 0 if "api-server" in down or not down else 20
-    if stopped := _stop(settings, progress, grace_seconds=grace_seconds):
+    if stopped := stop(settings, progress, grace_seconds=grace_seconds):
         progress(f"stopped {stopped} processes of an earlier start")
 
 

@@ -7,10 +7,9 @@ import os
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
-from urllib.request import ProxyHandler, build_opener
 
 from ml.local import supervisor
-from ml.local.ports import LOOPBACK, kept_ports
+from ml.local.ports import LOOPBACK, direct_opener, kept_ports
 from ml.local.readiness import answers
 from ml.use_cases import available
 
@@ -55,7 +54,7 @@ def _experiment_id(url: str, name: str) -> str:
     asked = urlencode({"experiment_name": name})
     address = f"{url}/api/2.0/mlflow/experiments/get-by-name?{asked}"
     try:
-        with build_opener(ProxyHandler({})).open(address, timeout=_ANSWER_SECONDS) as answer:
+        with direct_opener().open(address, timeout=_ANSWER_SECONDS) as answer:
             return str(json.load(answer)["experiment"]["experiment_id"])
     except (OSError, HTTPException, ValueError, LookupError):  # no such experiment, no server
         return ""

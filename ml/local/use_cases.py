@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.parse import urlencode
-from urllib.request import ProxyHandler, build_opener
 
 from ml.adapters import sqlite
-from ml.adapters.mlflow_client import require_no_login, without_login
 from ml.core.errors import ConfigError, FlightlineError
 from ml.core.names import CANARY, CHAMPION
+from ml.local.ports import direct_opener
 from ml.local.slices import Slice, present
 from ml.render import console
 from ml.settings import REPOSITORY, Settings, settings
@@ -148,13 +147,12 @@ def _aliases(where: Settings, slugs: Iterable[str]) -> tuple[dict[str, dict[str,
     """Versions by alias by use case, and why they are not known if nobody can tell."""
     uri = (where.tracking_uri or f"sqlite:///{where.mlflow_database}").rstrip("/")
     try:
-        require_no_login(uri)
         if uri.startswith("http"):
             return {slug: _asked(uri, slug) for slug in slugs}, ""
         return _read(Path(uri.removeprefix("sqlite:///"))), ""
     except (OSError, HTTPException, ValueError, LookupError, FlightlineError) as error:
         told = getattr(error, "seen", str(error).strip()) or type(error).__name__
-        return {}, f"models unknown: {without_login(uri)}: {told}"
+        return {}, f"models unknown: {uri}: {told}"
 
 
 def _read(database: Path) -> dict[str, dict[str, int]]:
@@ -172,7 +170,7 @@ def _asked(url: str, name: str) -> dict[str, int]:
     """From a server; a use case that was never trained has no model there."""
     address = f"{url}/api/2.0/mlflow/registered-models/get?{urlencode({'name': name})}"
     try:
-        with build_opener(ProxyHandler({})).open(address, timeout=_ANSWER_SECONDS) as answer:
+        with direct_opener().open(address, timeout=_ANSWER_SECONDS) as answer:
             found = json.load(answer)["registered_model"].get("aliases", [])
     except HTTPError as error:
         if error.code == 404:

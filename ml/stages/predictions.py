@@ -18,6 +18,7 @@ from ml.core.problems import ProblemType
 from ml.core.spec import Label, UseCase
 from ml.stages.answers import amount, class_shares, shares_of, told_shares
 from ml.stages.examples import require_labels
+from ml.stages.releasing import predictions_of
 
 # The log's columns in the order in which people read them; without the features, which are long.
 _ANSWER = ["score", "lower", "upper", "decision", "probability"]
@@ -38,7 +39,7 @@ def scored(platform: Platform) -> Mapping[str, tuple[int, ...]]:
     """The revisions that have answered for each partition, by its key, oldest first."""
     found: dict[str, tuple[int, ...]] = {}
     for release in platform.registry.releases():
-        for key in platform.lake.keys("predictions", f"revision={release.revision}"):
+        for key in platform.lake.keys("predictions", predictions_of(release.revision)):
             found[key] = (*found.get(key, ()), release.revision)
     return dict(sorted(found.items()))
 
@@ -137,7 +138,7 @@ def read_log(
     logs = []
     for revision, keys in by_revision.items():
         for key in keys:  # one by one: their features would fill the memory
-            found = platform.lake.read("predictions", f"revision={revision}", [key])
+            found = platform.lake.read("predictions", predictions_of(revision), [key])
             logs.append(_with_inputs(found, inputs).drop_columns(["features_sha256", "key_hash"]))
     log: pd.DataFrame = pa.concat_tables(logs, promote_options="default").to_pandas()
     # The mart says the same under its own name, unless it was made anew without the event.

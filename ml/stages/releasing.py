@@ -16,19 +16,27 @@ def released(platform: Platform) -> tuple[Release, ...]:
     """Every release so far, the oldest first.
 
     Raises:
-        DataError: if there is none, and yet one has answered: they are lost.
+        DataError: if a later one has answered, or any where there is none: they are lost.
     """
-    found = platform.registry.releases()
-    if not found and platform.lake.tables("predictions"):
+    found, lake = platform.registry.releases(), platform.lake
+    next_one = predictions_of(found[-1].revision + 1) if found else ""
+    if lake.keys("predictions", next_one) if found else lake.tables("predictions"):
         slug = platform.spec.slug
         raise DataError(
-            f"the releases of {slug} are lost, but there are predictions that they made",
+            f"the releases of {slug} are lost, but there are predictions that they made"
+            if not found
+            else f"a release of {slug} is lost, but there are its predictions: {next_one}",
             expected=f"the registered model {slug} in MLflow, with a tag for each release",
-            repair="restore MLflow's database: without them the next candidate would pass as the "
-            "first model ever; to begin anew on purpose, move the predictions of "
-            f"{slug} out of the lake",
+            repair="if another MLflow made them, set MLOPS_TRACKING_URI to its address; else "
+            "restore MLflow's database: without them another model would take their place; to "
+            f"begin anew on purpose, move the predictions of {slug} out of the lake",
         )
     return found
+
+
+def predictions_of(revision: int) -> str:
+    """The table with what a release has answered."""
+    return f"revision={revision}"
 
 
 def put_in_force(platform: Platform, release: Release) -> None:

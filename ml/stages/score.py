@@ -26,7 +26,7 @@ from ml.core.router import key_hash
 from ml.core.spec import UseCase
 from ml.stages.answers import Answer, ask, class_shares, no_answer
 from ml.stages.examples import model_columns, read_examples
-from ml.stages.releasing import released
+from ml.stages.releasing import predictions_of, released
 
 # What a rerun may change: how long it took, and whether it was one of a range.
 _NOT_DIGESTED = ["champion_latency_us", "canary_latency_us", "source"]
@@ -81,7 +81,7 @@ def run(platform: Platform, *, partitions: Sequence[Partition], source: Source) 
         for key in sorted(p.key for p in answerable):
             release = in_force[key]
             assert release is not None
-            table = f"revision={release.revision}"
+            table = predictions_of(release.revision)
             if key not in by_key:
                 platform.lake.remove("predictions", table, key)
                 continue

@@ -16,6 +16,7 @@ from ml.core.spec import Table, UseCase
 from ml.stages import quarantine
 from ml.stages.answers import amount, class_shares, told_shares
 from ml.stages.intake.judge import NULLED
+from ml.stages.releasing import predictions_of
 from ml.stages.stale import Stale, stale_partitions
 
 _NEWEST_VERSIONS = 4
@@ -166,14 +167,14 @@ def _predictions(platform: Platform, releases: tuple[Release, ...]) -> Predictio
         (
             (key, release.revision)
             for release in releases
-            for key in platform.lake.keys("predictions", f"revision={release.revision}")
+            for key in platform.lake.keys("predictions", predictions_of(release.revision))
         ),
         default=None,
     )
     if newest is None:
         return None
     key, revision = newest
-    log = platform.lake.read("predictions", f"revision={revision}", [key]).to_pandas()
+    log = platform.lake.read("predictions", predictions_of(revision), [key]).to_pandas()
     return prediction_summary(platform.spec, log, key=key, revision=revision)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import os
 import re
 import zlib
@@ -151,7 +153,7 @@ class _Reader:
 
     def _csv(self, path: Path) -> pl.DataFrame:
         content = _content(path)
-        content.decode("utf-8")  # pyarrow would make it a column of bytes
+        _require_closed_quotes(content.decode("utf-8"))  # pyarrow would make it a column of bytes
         options = ConvertOptions(
             null_values=list(self.files.nulls),
             strings_can_be_null=True,
@@ -251,6 +253,19 @@ def _content(path: Path) -> bytes:
         if len(inside) != 1:
             raise ValueError(f"{len(inside)} CSV files in the archive instead of one")
         return archive.read(inside[0])
+
+
+def _require_closed_quotes(text: str) -> None:
+    """Or pyarrow takes all lines from the last quote on for one value, without a word."""
+    if text.count('"') % 2 == 0:
+        return
+    rows, line = csv.reader(io.StringIO(text, newline=""), strict=True), 0
+    try:
+        for _ in rows:
+            line = rows.line_num
+    except csv.Error as error:
+        if "expected after" not in str(error):  # a quote within a value: pyarrow takes it as one
+            raise ValueError(f"a quote in line {line + 1} does not end") from error
 
 
 def _reason(error: Exception) -> str:

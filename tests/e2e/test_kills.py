@@ -145,8 +145,8 @@ class Life:
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
             if (pid := holder(self.lock)) and wanted in self.running_tasks():
-                process = psutil.Process(pid)
                 with suppress(psutil.NoSuchProcess):
+                    process = psutil.Process(pid)
                     process.suspend()
                     if holder(self.lock) == pid and wanted in self.running_tasks():
                         return process
@@ -331,10 +331,10 @@ def test_work_goes_on_after_a_power_cut(life: Life) -> None:
 
 def cut_power(life: Life) -> None:
     everything = [found.process for found in processes.supervised(life.settings.home)]
-    for process in everything:
-        process.suspend()
-    for process in everything:
-        process.kill()
+    for signal in (psutil.Process.suspend, psutil.Process.kill):
+        for process in everything:
+            with suppress(psutil.NoSuchProcess):  # a parser of Dag files lives for a second
+                signal(process)
     wait_until(lambda: not processes.supervised(life.settings.home), "everything is dead")
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -104,8 +105,9 @@ class _KillOneStage(Thread):
             held = int(lock.read_text() or 0)
             if held in {one.process.pid for one in processes.supervised(self._home)}:
                 time.sleep(0.5)
-                psutil.Process(held).kill()
-                self.victim = held
+                with suppress(psutil.NoSuchProcess):  # it was quicker
+                    psutil.Process(held).kill()
+                    self.victim = held
             time.sleep(0.1)
 
 

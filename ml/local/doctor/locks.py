@@ -30,41 +30,23 @@ _ASLEEP = {"stopped": "stopped, as by Ctrl-Z", "zombie": "dead", "disk-sleep": "
 class _Holder:
     """Who holds a lock."""
 
-    lock: Path
-    process: psutil.Process
-
-    def __str__(self) -> str:
-        with self.process.oneshot():
-            command = " ".join(self.process.cmdline()) or self.process.name()
-            state = _ASLEEP.get(self.process.status())
-            age = timedelta(seconds=round(self.age_seconds))
-        ending = f", {state}" if state else ""
-        return (
-            f"{self.lock.name} by process {self.process.pid}, which began {age} ago"
-            f" ({command[:80]}{ending})"
-        )
-
-    @property
-    def age_seconds(self) -> float:
-        """Of the process: it cannot hold a lock for longer; when it took it, nobody notes."""
-        return time.time() - self.process.create_time()
-
-    @property
-    def hangs(self) -> bool:
-        limit = PLATFORM_SECONDS if self.lock.name == "platform.lock" else STAGE_SECONDS
-        return self.age_seconds > limit or self.process.status() in _ASLEEP
+    lock: str
+    pid: int
+    hangs: bool
+    text: str
 
 
 def check_locks(settings: Settings) -> Check:
     """Who works on this home; fails where somebody seems to hang."""
     files = {settings.platform_lock, *settings.locks.glob("*.lock")}
-    held = sorted(_holders(files), key=lambda holder: (holder.lock.name, holder.process.pid))
+    held = sorted(_holders(files), key=lambda holder: (holder.lock, holder.pid))
     if stuck := [holder for holder in held if holder.hangs]:
-        detail = "; ".join(map(str, stuck))
-        ids = " ".join(str(pid) for pid in dict.fromkeys(h.process.pid for h in stuck))
+        detail = "; ".join(holder.text for holder in stuck)
+        ids = " ".join(str(pid) for pid in dict.fromkeys(holder.pid for holder in stuck))
         repair = f"look what it waits for; kill {ids} frees the lock, and the work can be run again"
         return Check("locks", False, detail, repair)
-    return Check("locks", True, "; ".join(map(str, held)) or "nobody works on this home")
+    told = "; ".join(holder.text for holder in held)
+    return Check("locks", True, told or "nobody works on this home")
 
 
 def _holders(locks: set[Path]) -> Iterator[_Holder]:
@@ -79,7 +61,23 @@ def _holders(locks: set[Path]) -> Iterator[_Holder]:
     kept = {lock for lock, process, taker in found if taker == process.pid}
     for lock, process, taker in found:
         if taker == process.pid or lock not in kept:
-            yield _Holder(lock, process)
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                yield _holder(lock.name, process)
+
+
+def _holder(lock: str, process: psutil.Process) -> _Holder:
+    # It cannot hold the lock for longer than it lives; when it took it, nobody notes.
+    age_seconds = time.time() - process.create_time()
+    with process.oneshot():
+        command = " ".join(process.cmdline()) or process.name()
+        status = process.status()
+    limit = PLATFORM_SECONDS if lock == "platform.lock" else STAGE_SECONDS
+    ending = f", {_ASLEEP[status]}" if status in _ASLEEP else ""
+    text = (
+        f"{lock} by process {process.pid}, which began {timedelta(seconds=round(age_seconds))} ago"
+        f" ({command[:80]}{ending})"
+    )
+    return _Holder(lock, process.pid, age_seconds > limit or status in _ASLEEP, text)
 
 
 def _held(process: psutil.Process, locks: set[Path]) -> Iterator[tuple[Path, int]]:

@@ -82,7 +82,8 @@ def examine(platform: Platform, delivery: Delivery, receipts: Receipts, terms: T
     contract = contracts(platform.spec.slug).get(delivery.table.name)
     rows = delivery.rows
     known = contract.columns if contract else {}
-    require_free_names(delivery.table.name, {*rows.columns, *known} - {KEY})
+    added = set() if delivery.table.is_snapshot else {KEY}
+    require_free_names(delivery.table.name, {*rows.columns, *known} - added)
     if contract is not None:
         rows, differences = conform(rows, contract, is_snapshot=delivery.table.is_snapshot)
         if differences:

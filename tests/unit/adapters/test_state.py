@@ -219,10 +219,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def broken_off(database: Path, to: str, error: type[BaseException]) -> None:
     """Half of its steps are taken."""
-    with pytest.raises(error), state.copied(database, to):
-        with closing(sqlite3.connect(database)) as opened, opened:
-            opened.execute("alter table tags rename to labels")
-        raise error
+
+    def upgrade() -> None:
+        with state.copied(database, to):
+            with closing(sqlite3.connect(database)) as opened, opened:
+                opened.execute("alter table tags rename to labels")
+            raise error
+
+    with pytest.raises(error):
+        upgrade()
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

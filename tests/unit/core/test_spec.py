@@ -373,6 +373,10 @@ def test_a_use_case_needs_a_table_with_partitions(tables: tuple[Table, ...]) -> 
         ({"segments": ("shop", "source")}, "segments source"),
         ({"label": label().model_copy(update={"column": "score"})}, "label score"),
         ({"model": plan(rule=Rule(by=("served",)))}, "model.rule.by served"),
+        (
+            {"problem": ProblemType.REGRESSION, "model": plan(difference_from="score")},
+            "model.difference_from score",
+        ),
     ],
 )
 def test_an_event_has_other_columns_than_its_prediction(change: dict[str, Any], said: str) -> None:

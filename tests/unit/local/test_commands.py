@@ -18,36 +18,19 @@ from ml.stages import quarantine as stage
 BAD = "cl[i]ose[/b]"
 
 
-@pytest.fixture
-def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    where = Settings(home=tmp_path / BAD / "home")
-    for module in (commands, quarantine):
-        monkeypatch.setattr(module, "settings", lambda: where)
-    return where
-
-
-def test_a_home_of_any_name_is_told_as_it_is(
-    odd: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands.show_status()
-    assert str(odd.logs / "scheduler.log") in capsys.readouterr().out.replace("\n", "")
-    commands.show_logs("scheduler")
-    assert f"scheduler: {odd.logs / 'scheduler.log'}" in capsys.readouterr().out
-
-
 def test_a_run_of_any_name_is_told_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     at = datetime(2013, 6, 1, tzinfo=UTC)
     commands._show_work(Work((WorkRun("toy_daily", BAD, None, "failed", at, is_dag_paused=False),)))
     assert BAD in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("odd")
 def test_reasons_of_a_contract_are_told_as_they_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     toy: Any = SimpleNamespace(spec=SimpleNamespace(tables=()))
     rows = pl.DataFrame({"outcome": ["broken"], "reasons": [[BAD]], "n": [1]})
     entry = SimpleNamespace(table="t", key="k", outcome="invalid", rows=1, reasons={BAD: 1})
+    monkeypatch.setattr(quarantine, "settings", lambda: Settings(home=tmp_path / "home"))
     monkeypatch.setattr(quarantine, "_platform", lambda _: toy)
     monkeypatch.setattr(quarantine, "_URGENT", ("invalid",))
     monkeypatch.setattr(stage, "rows", lambda *_: rows)

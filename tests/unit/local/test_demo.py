@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 from support import SLUG
 
-from ml.adapters.files import exclusive
+from ml.adapters.files import exclusive, locked
 from ml.core.errors import ConfigError, TransientError
 from ml.core.story import Job, Step
 from ml.local import demo, journal, processes, supervisor
@@ -78,16 +79,53 @@ def test_a_home_that_a_stage_has_worked_in_is_deleted(scratch: Settings) -> None
     assert nothing_but_locks(scratch)
 
 
-def test_a_stage_that_runs_keeps_its_state(scratch: Settings) -> None:
+def test_a_stage_that_runs_keeps_its_state(
+    scratch: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "_DYING_SECONDS", 0.0)
     make(scratch.home, "locks", "lake")
     with exclusive(scratch.lock_of(SLUG)), pytest.raises(TransientError, match="is busy"):
         delete_home(scratch)
     assert (scratch.home / "lake").exists()
 
 
+LARGE_STAGE = """
+import fcntl, mmap, sys, time
+lock = open(sys.argv[1], "a")
+memory = mmap.mmap(-1, 500 * 2**20)
+for page in range(0, len(memory), mmap.PAGESIZE):
+    memory[page] = 1
+fcntl.flock(lock, fcntl.LOCK_EX)
+time.sleep(60)
+"""
+
+
+def test_a_stage_that_was_just_killed_is_waited_for(scratch: Settings) -> None:
+    """It gives back its memory first, and its locks when that is done."""
+    make(scratch.home, "platform.lock", "locks", "logs")
+    log, kept = scratch.logs / "scheduler.log", journal.journal_path(scratch)
+    lock = scratch.lock_of(SLUG)
+    command = [sys.executable, "-c", LARGE_STAGE, str(lock)]
+    processes.start("scheduler", command, home=scratch.home, log=log, journal=kept, env=os.environ)
+    deadline = time.monotonic() + 60
+    while not lock.exists() or not is_held(lock):
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+    delete_home(scratch)
+    assert nothing_but_locks(scratch)
+
+
+def is_held(lock: Path) -> bool:
+    with lock.open("rb") as file:
+        return not locked(file)
+
+
 @pytest.mark.parametrize("is_busy", [False, True])
-def test_a_platform_that_runs_is_stopped(scratch: Settings, is_busy: bool) -> None:
+def test_a_platform_that_runs_is_stopped(
+    scratch: Settings, is_busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If a stage then keeps all from being deleted, status does not tell of a crash."""
+    monkeypatch.setattr(demo, "_DYING_SECONDS", 0.0)
     make(scratch.home, "platform.lock", "locks", "logs")
     journal.record(scratch, journal.START)
     log, kept = scratch.logs / "scheduler.log", journal.journal_path(scratch)

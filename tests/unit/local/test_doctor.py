@@ -190,8 +190,12 @@ HOLD = """
 import fcntl, os, sys, time
 file = open(sys.argv[1], "a")
 fcntl.flock(file, fcntl.LOCK_EX)
-if "orphan" in sys.argv and os.fork():
-    os._exit(0)
+if "orphan" in sys.argv:
+    parent = os.getpid()
+    if os.fork():
+        os._exit(0)
+    while os.getppid() == parent:
+        time.sleep(0.01)
 print("held", os.getpid(), flush=True)
 time.sleep(60)
 """

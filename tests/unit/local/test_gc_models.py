@@ -201,12 +201,6 @@ def test_runs_of_another_server_stay(models: Models) -> None:
     assert gc.plan(elsewhere, NOW) == []
 
 
-def test_where_runs_stay_is_told_without_a_password(scratch: Settings) -> None:
-    address = "http://bob:hunter2@mlflow.example:5000"
-    [told] = gc._not_looked_at(scratch.model_copy(update={"tracking_uri": address}))
-    assert "mlflow.example:5000" in told and "hunter2" not in told
-
-
 def test_a_folder_that_is_not_the_runs_own_is_never_deleted(models: Models) -> None:
     run_id, _ = models.run(days=400)
     shared = models.where.artifacts / SLUG / "shared"

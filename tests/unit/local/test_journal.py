@@ -44,8 +44,10 @@ def test_a_component_that_ended_before_the_stop_is_told(scratch):
     assert "mlflow" not in told(scratch)
 
 
-def test_without_a_stop_or_an_end_all_went_down_at_once(scratch):
-    """After a start in the past: this machine was started since, or is said to have been."""
+def test_without_a_stop_or_an_end_all_went_down_at_once(scratch, monkeypatch):
+    """And whether this machine was started since."""
+    booted = datetime(2026, 1, 1, 12, 30, tzinfo=UTC).timestamp()
+    monkeypatch.setattr(condition.psutil, "boot_time", lambda: booted)
     write(scratch, (START,), (READY,))
     assert told(scratch).count("nobody saw it end, so all ended at once") == 4
     assert "this machine started anew at" in told(scratch)

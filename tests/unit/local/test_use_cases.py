@@ -165,13 +165,6 @@ def test_versions_come_from_the_server_of_the_settings(
     assert by_slug(away, root)["alpha"].state.startswith("models unknown: http://127.0.0.1:9")
 
 
-def test_a_password_in_the_address_of_models_is_not_told(root: Path, scratch: Settings) -> None:
-    ingested(scratch, "alpha", "events", "2020-01-01")
-    where = scratch.model_copy(update={"tracking_uri": "http://bob:hunter2@127.0.0.1"})
-    state = by_slug(where, root)["alpha"].state
-    assert "password" in state and "hunter2" not in state and "\n" not in state
-
-
 def test_a_server_that_speaks_no_http_is_told(root: Path, scratch: Settings, babbler: int) -> None:
     ingested(scratch, "alpha", "events", "2020-01-01")
     url = f"http://127.0.0.1:{babbler}"

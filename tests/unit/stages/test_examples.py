@@ -123,6 +123,15 @@ def test_a_partition_without_events_keeps_no_answers(toy: Toy) -> None:
     assert toy.lake.keys("predictions", "revision=2") == (second,) != (first,)
 
 
+def test_a_newer_release_that_is_lost_is_not_replaced(toy: Toy) -> None:
+    """As after a restore of MLflow's database alone: the next one would have its number."""
+    toy.score()
+    toy.releases = toy.releases[:1]
+    with pytest.raises(DataError, match="there are its predictions: revision=2") as caught:
+        toy.score()
+    assert "MLOPS_TRACKING_URI" in caught.value.repair
+
+
 def test_releases_that_are_lost_are_not_the_beginning(toy: Toy) -> None:
     """Whoever deletes the registered model must not make the next candidate the first ever."""
     toy.score()

@@ -267,6 +267,12 @@ def test_text_may_have_lines_however_long_the_file(tmp_path: Path) -> None:
     assert len(found) == 60_000 and found["text"][-1] == "line 59999\nand more of it"
 
 
+def test_a_quote_within_a_value_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('at,x\n2013-06-01,a 5" pipe\n2013-06-02,b\n')
+    rows = read(tmp_path / "a.csv")
+    assert rows["x"].to_list() == ['a 5" pipe', "b"]
+
+
 def test_nulls_are_those_of_the_spec(csv: Any) -> None:
     path = csv("2013-06-01")
     path.write_text("at,x,name\n2013-06-01,-99,NA\n2013-06-01,3,-\n")
@@ -316,6 +322,11 @@ def test_what_is_not_there_is_named(
         ("a.csv", b"at;x\n2013-06-01;1\n", "a.csv has no column at; it has at;x"),
         ("a.csv", b"time,x\n2013-06-01,1\n", "a.csv has no column at; it has time, x"),
         ("a.csv", b"at,partition_key\n2013-06-01,1\n", "a.csv has a column partition_key"),
+        (
+            "a.csv",
+            b'at,x\n2013-06-01,1\n2013-06-02,"2\n2013-06-03,3\n',
+            "quote in line 3 does not",
+        ),
         ("a.csv.gz", b"not packed", "cannot read .*a.csv.gz: BadGzipFile"),
         ("a.csv.zip", b"not packed", "cannot read .*a.csv.zip: BadZipFile"),
         ("a.parquet", b"PAR1", "cannot read .*a.parquet"),
