@@ -28,8 +28,8 @@ def released(platform: Platform) -> tuple[Release, ...]:
             else f"a release of {slug} is lost, but there are its predictions: {next_one}",
             expected=f"the registered model {slug} in MLflow, with a tag for each release",
             repair="if another MLflow made them, set MLOPS_TRACKING_URI to its address; else "
-            "restore MLflow's database: without them another model would take their place; to "
-            f"begin anew on purpose, move the predictions of {slug} out of the lake",
+            "restore MLflow's database: another model would take their place; to go on without "
+            f"them on purpose, move predictions/{slug}/{next_one} out of the lake",
         )
     return found
 
