@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,7 @@ def client(uri: str) -> MlflowClient:
 
     Raises:
         TransientError: at once, if a server does not answer.
-        ConfigError: if nobody vouches for its certificate.
+        ConfigError: if it refuses the log-in, or nobody vouches for its certificate.
     """
     if uri.startswith("http"):
         _require_answer(uri)
@@ -124,15 +125,24 @@ def _require_answer(uri: str) -> None:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
-    try:  # an answer that refuses is one
-        http_request(get_default_host_creds(uri), "/health", "GET", max_retries=0, timeout=5)
-    except MlflowException as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            raise ConfigError(
-                f"the certificate of {uri} is of nobody that is trusted here",
-                repair="set MLFLOW_TRACKING_SERVER_CERT_PATH to its authority's certificate",
-            ) from error
-        raise _away(uri) from error
+    try:
+        as_asked = get_default_host_creds(uri)
+        status = http_request(as_asked, "/health", "GET", max_retries=0, timeout=5).status_code
+    except (MlflowException, ValueError) as error:  # the latter: of a variable
+        if is_away(error) and "SSLError" not in str(error):
+            raise _away(uri) from error
+        raise _refused(uri, str(error).rsplit("Caused by ", 1)[-1]) from error
+    if status != HTTPStatus.OK:
+        raise _refused(uri, f"it answers {status} {HTTPStatus(status).phrase}")
+
+
+def _refused(uri: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"MLflow at {uri} cannot be used: {why}",
+        expected="a tracking server, with a log-in and certificates that fit",
+        repair="mend MLOPS_TRACKING_URI; or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+        "or MLFLOW_TRACKING_TOKEN; or MLFLOW_TRACKING_SERVER_CERT_PATH",
+    )
 
 
 def make(database: Path) -> None:

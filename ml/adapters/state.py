@@ -112,7 +112,8 @@ def check_all(where: Settings) -> State:
             repair="update this checkout (git pull; make setup), or set MLOPS_HOME",
         )
     require_models(where)
-    if not where.tracking_uri and found.packages.get("mlflow") != version("mlflow"):
+    is_undone = not _mark(where.mlflow_database).exists()  # else `settle` does it before it asks
+    if not where.tracking_uri and is_undone and found.packages.get("mlflow") != version("mlflow"):
         _is_older(where.mlflow_database, found.packages.get("mlflow", ""))
     return found
 

@@ -18,7 +18,6 @@ _KEPT = (  # beginnings: data of dbt code; how to reach and log in to a server t
     "MLFLOW_BOTO_CLIENT_",
     "MLFLOW_HTTP_REQUEST_",
     "MLFLOW_S3_",
-    "MLFLOW_SERVER_ALLOWED_HOSTS",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION",  # the server begins as a process that imports this
     "MLFLOW_TRACKING_AUTH",
     "MLFLOW_TRACKING_AWS_SIGV4",

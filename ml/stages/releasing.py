@@ -16,20 +16,19 @@ def released(platform: Platform) -> tuple[Release, ...]:
     """Every release so far, the oldest first.
 
     Raises:
-        DataError: if a later one has answered, or any where there is none: they are lost.
+        DataError: if a later one has answered: it is lost.
     """
-    found, lake = platform.registry.releases(), platform.lake
-    next_one = predictions_of(found[-1].revision + 1) if found else ""
-    if lake.keys("predictions", next_one) if found else lake.tables("predictions"):
-        slug = platform.spec.slug
+    found, slug = platform.registry.releases(), platform.spec.slug
+    tables = platform.lake.tables("predictions")
+    known = {predictions_of(revision) for revision in range(found[-1].revision + 1 if found else 0)}
+    if lost := [table for table in tables if table not in known]:
         raise DataError(
-            f"the releases of {slug} are lost, but there are predictions that they made"
-            if not found
-            else f"a release of {slug} is lost, but there are its predictions: {next_one}",
+            f"releases of {slug} are lost, but there are predictions that they made: "
+            + ", ".join(lost),
             expected=f"the registered model {slug} in MLflow, with a tag for each release",
             repair="if another MLflow made them, set MLOPS_TRACKING_URI to its address; else "
             "restore MLflow's database: another model would take their place; to go on without "
-            f"them on purpose, move predictions/{slug}/{next_one} out of the lake",
+            f"them on purpose, move these folders out of predictions/{slug} of the lake",
         )
     return found
 

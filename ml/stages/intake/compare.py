@@ -37,11 +37,9 @@ def content_digest(rows: pl.DataFrame, *, in_order: bool = True) -> str:
     plain = rows.with_columns(cs.binary().bin.encode("hex")).with_columns(
         pl.struct(name).struct.json_encode().alias(name) for name in nested
     )
-    if not in_order:  # a line for each row, also where texts have several
-        plain = plain.with_columns(cs.string().str.replace_all("\n", "\x1e", literal=True))
     values = plain.write_csv(null_value="NULL", quote_style="non_numeric")
     if not in_order:
-        values = "\n".join(sorted(values.removesuffix("\n").split("\n")))
+        values = "\n".join(sorted(values.splitlines()))
     text = f"{dict(rows.schema)}\n{values}"
     return sha256(text.encode()).hexdigest()
 

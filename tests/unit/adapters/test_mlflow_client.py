@@ -132,9 +132,10 @@ def test_a_program_that_speaks_no_http_is_no_server(babbler: int) -> None:
         client(f"http://127.0.0.1:{babbler}")
 
 
-class _Refusing(BaseHTTPRequestHandler):
+class _Health(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(401)
+        is_known = self.headers["Authorization"] == "Bearer right"
+        self.send_response(200 if is_known else 401)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -143,7 +144,7 @@ class _Refusing(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Health) as server:
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         Thread(target=server.serve_forever, daemon=True).start()
@@ -151,10 +152,15 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[int]:
         server.shutdown()
 
 
-def test_a_server_that_wants_a_log_in_is_there() -> None:
-    """MLflow's own client has it, and says so if it is wrong."""
+def test_a_server_may_want_a_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as port:
-        assert client(f"http://127.0.0.1:{port}").tracking_uri == f"http://127.0.0.1:{port}"
+        uri = f"http://127.0.0.1:{port}"
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "wrong")
+        with pytest.raises(ConfigError, match="it answers 401 Unauthorized") as caught:
+            client(uri)
+        assert "MLFLOW_TRACKING_TOKEN" in caught.value.repair
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "right")
+        assert client(uri).tracking_uri == uri
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
@@ -170,8 +176,12 @@ def test_a_certificate_of_a_private_authority(
     tls.load_cert_chain(own, key)
     with serving(tls) as port:
         uri = f"https://127.0.0.1:{port}"
-        with pytest.raises(ConfigError, match="certificate") as caught:
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "right")
+        with pytest.raises(ConfigError, match="certificate verify failed") as caught:
             client(uri)
         assert "MLFLOW_TRACKING_SERVER_CERT_PATH" in caught.value.repair
         monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(own))
         assert client(uri).tracking_uri == uri
+        monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "none.pem"))
+        with pytest.raises(ConfigError, match=r"none\.pem"):
+            client(uri)

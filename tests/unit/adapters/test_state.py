@@ -245,6 +245,22 @@ def test_an_upgrade_that_broke_off_is_undone(older: Settings, error: type[BaseEx
     assert marks(older) == ["weeks later"], "no copy counts any more"
 
 
+def test_a_start_waits_with_its_verdict_until_an_upgrade_is_undone(older: Settings) -> None:
+    """Half of the tables of a version that is newer than this one."""
+    state._write(older, state.State(1, "0.0", {"mlflow": "2.0.0"}))
+    with pytest.raises(KeyboardInterrupt), state.copied(older.mlflow_database, "99.0"):
+        step_of_a_newer_version(older.mlflow_database)
+    state.check_all(older)
+    state.settle(older)
+    assert marks(older) == ["kept"]
+
+
+def step_of_a_newer_version(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as opened, opened:
+        opened.execute("update alembic_version set version_num = 'fff000fff000'")
+    raise KeyboardInterrupt
+
+
 def test_a_copy_that_is_gone_leaves_the_database_as_it_is(older: Settings) -> None:
     broken_off(older.mlflow_database, "9.0", KeyboardInterrupt)
     [copy] = older.mlflow_database.parent.glob("*.before-*")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-import sys
+import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 from support import SLUG
 
-from ml.adapters.files import exclusive, locked
+from ml.adapters.files import exclusive
 from ml.core.errors import ConfigError, TransientError
 from ml.core.story import Job, Step
 from ml.local import demo, journal, processes, supervisor
@@ -89,35 +89,20 @@ def test_a_stage_that_runs_keeps_its_state(
     assert (scratch.home / "lake").exists()
 
 
-LARGE_STAGE = """
-import fcntl, mmap, sys, time
-lock = open(sys.argv[1], "a")
-memory = mmap.mmap(-1, 500 * 2**20)
-for page in range(0, len(memory), mmap.PAGESIZE):
-    memory[page] = 1
-fcntl.flock(lock, fcntl.LOCK_EX)
-time.sleep(60)
-"""
-
-
 def test_a_stage_that_was_just_killed_is_waited_for(scratch: Settings) -> None:
     """It gives back its memory first, and its locks when that is done."""
-    make(scratch.home, "platform.lock", "locks", "logs")
-    log, kept = scratch.logs / "scheduler.log", journal.journal_path(scratch)
-    lock = scratch.lock_of(SLUG)
-    command = [sys.executable, "-c", LARGE_STAGE, str(lock)]
-    processes.start("scheduler", command, home=scratch.home, log=log, journal=kept, env=os.environ)
-    deadline = time.monotonic() + 60
-    while not lock.exists() or not is_held(lock):
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.02)
+    make(scratch.home, "locks", "lake")
+    is_dying = threading.Event()
+
+    def die() -> None:
+        with exclusive(scratch.lock_of(SLUG)):
+            is_dying.set()
+            time.sleep(1)
+
+    threading.Thread(target=die).start()
+    assert is_dying.wait(60)
     delete_home(scratch)
     assert nothing_but_locks(scratch)
-
-
-def is_held(lock: Path) -> bool:
-    with lock.open("rb") as file:
-        return not locked(file)
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
