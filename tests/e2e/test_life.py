@@ -24,6 +24,7 @@ from ml.core.names import Names
 from ml.core.story import Job, story
 from ml.local import processes, supervisor
 from ml.local.airflow_api import AirflowApi
+from ml.local.records import Run
 from ml.settings import Settings
 from ml.use_cases import load_all, load_spec
 
@@ -167,6 +168,14 @@ def _digests(ran: dict) -> dict:
     return {"stage": ran["stage"], "gates": gates, **{name: result[name] for name in names}}
 
 
+def runs_of(api: AirflowApi, slug: str) -> list[Run]:
+    """All, but for one that the calendar makes at midnight: yesterday is not in the source."""
+    spec = load_spec(slug)
+    runs = [run for job in Job for run in api.runs(job.dag_id(spec))]
+    last = spec.coverage.last
+    return [r for r in runs if r.run_type == "manual" or (r.partition_key or "~") <= last]
+
+
 def test_no_calendar_is_left_on(
     home: Path, finished_demo: subprocess.CompletedProcess[str]
 ) -> None:
@@ -174,7 +183,7 @@ def test_no_calendar_is_left_on(
     api, spec = AirflowApi.connect(Settings(home=home)), load_spec(SLUG)
     paused = {dag.dag_id for dag in api.dags() if dag.is_paused}
     assert {job.dag_id(spec) for job in (Job.PARTITION, Job.RETRAIN)} <= paused
-    runs = [run for job in Job for run in api.runs(job.dag_id(spec))]
+    runs = runs_of(api, SLUG)
     assert {run.state for run in runs} == {"success"}
     assert {run.run_type for run in runs} == {"manual"}
 
@@ -201,8 +210,7 @@ def test_another_use_case_plays_its_story_beside_it(
     assert "version 2" in done.stdout and "predictions of" in done.stdout
     told = json.loads(flightline(home, "report", slug, "--json").stdout)
     assert told["slug"] == slug and told["everything"]["rows"] > 0
-    api = AirflowApi.connect(Settings(home=home))
-    runs = [run for job in Job for run in api.runs(job.dag_id(load_spec(slug)))]
+    runs = runs_of(AirflowApi.connect(Settings(home=home)), slug)
     assert sorted(run.run_id for run in runs) == sorted(s.run_id for s in story(load_spec(slug)))
     assert {run.state for run in runs} == {"success"}
 
