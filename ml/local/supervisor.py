@@ -251,9 +251,12 @@ def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.P
     _migrate(settings, start, progress)
     airflow_db.hand_over(settings, at=datetime.fromtimestamp(time.time(), UTC))
     progress("starting Airflow and MLflow")
-    airflow = {"scheduler": ("scheduler", "-s")}  # -s: its log server listens on all interfaces
-    for name in ("api-server", "scheduler", "dag-processor"):
-        children[name] = start(name, [str(SCRIPTS / "airflow"), *airflow.get(name, (name,))])
+    airflow = str(SCRIPTS / "airflow")
+    children["api-server"] = start("api-server", [airflow, "api-server"])
+    # -s: its log server would listen on all interfaces.
+    children["scheduler"] = start("scheduler", [airflow, "scheduler", "-s"])
+    own = [sys.executable, "-P", "-m", "flightline_dag_processor"]
+    children["dag-processor"] = start("dag-processor", own)
     return children
 
 

@@ -235,9 +235,28 @@ def test_who_is_called_when_a_task_fails_is_killed_or_hangs(running, webhook):
     assert lost["try_number"] == 2, "told after the last try"
 
 
+@pytest.mark.skipif(not USE_CASES, reason="an alert names the owner of a use case")
+def test_a_run_that_fails_while_another_is_told_is_told_at_once(running, webhook):
+    """The first word takes five seconds, for a word of the task's own: the file is at work."""
+    api = AirflowApi.connect(running)
+    api.set_paused("alarm", is_paused=False)
+    for how in ("killed", "refuse"):
+        api.trigger("alarm", run_id=f"{how}_again", conf={"how": how})
+        wait_for_run(api, "alarm", f"{how}_again", timeout_s=180)
+    deadline = time.monotonic() + 60
+    while "run_failed" not in kinds_of(webhook, "refuse_again") and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert kinds_of(webhook, "refuse_again") == ["run_failed", "task_failed"]
+    assert kinds_of(webhook, "killed_again") == ["run_failed", "task_lost"]
+
+
 def kinds(webhook: Receiver) -> dict[str, list[str]]:
-    got = [(alert["run"], alert["kind"]) for alert in (found["alert"] for found in webhook.got)]
-    return {how: sorted(kind for run, kind in got if run == how) for how in HOW}
+    return {how: kinds_of(webhook, how) for how in HOW}
+
+
+def kinds_of(webhook: Receiver, run: str) -> list[str]:
+    got = [found["alert"] for found in webhook.got]
+    return sorted(alert["kind"] for alert in got if alert["run"] == run)
 
 
 def test_a_killed_scheduler_is_noticed_and_nothing_of_it_stays(running):

@@ -129,3 +129,43 @@ print(told)
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert "[1, 0, 0, 0, 0, 1]" in found.stdout.splitlines(), found.stdout
+
+
+@pytest.mark.parametrize(
+    ("manager", "told"), [("Manager", True), ("DagFileProcessorManager", False)]
+)
+def test_a_callback_whose_file_is_at_work_is_next(environment, manager, told):
+    """By Airflow's own manager it waits until the file is read for another reason."""
+    code = f"""
+from collections import OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
+from airflow.dag_processing.manager import DagFileInfo
+import flightline_dag_processor
+
+manager = flightline_dag_processor.{manager}(max_runs=-1)
+manager._fetch_callbacks_from_db = lambda: []
+manager._get_team_names = lambda names: {{}}
+file = DagFileInfo(rel_path=Path("toy.py"), bundle_name="dags-folder", bundle_path=Path("/x"))
+told = []
+
+def create(file):
+    told.extend(manager._callback_to_execute.pop(file, []))
+    return SimpleNamespace()
+
+manager._create_process = create
+manager._processors[file] = SimpleNamespace()
+manager._callback_to_execute[file].append("a run failed")
+manager._file_queue = OrderedDict({{file: None}})
+manager._start_new_processes()
+manager.fetch_callbacks()
+assert not told
+manager._processors.clear()
+manager._start_new_processes()
+print("told:", told)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    expected = "told: ['a run failed']" if told else "told: []"
+    assert expected in found.stdout.splitlines(), found.stdout + found.stderr
