@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shutil
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -165,6 +166,7 @@ class DuckDBWarehouse:
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         project = str(self.settings.dbt_project)
+        result = None
         try:
             with storage_errors(self.path), only_ours(self.environment()):
                 result = dbtRunner().invoke(
@@ -175,6 +177,8 @@ class DuckDBWarehouse:
             return result
         finally:  # or the file stays locked in this process
             DuckDBConnectionManager.close_all_connections()
+            if result is None or not result.success:
+                gc.collect()  # from Python 3.13 on, what has failed holds a connection in a cycle
 
     def command(self, arguments: Sequence[str]) -> int:
         if self.path.exists():
