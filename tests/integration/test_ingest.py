@@ -196,6 +196,13 @@ def test_a_column_that_the_platform_adds_is_refused(
     assert "rename it" in caught.value.repair and empty.lake.keys("raw", "flights") == ()
 
 
+def test_a_snapshot_has_no_partitions(deliver: Source, empty: Platform) -> None:
+    """Its rows would be looked for under no key, and none would be found."""
+    with pytest.raises(ConfigError, match="planes has a column partition_key"):
+        deliver(lambda rows: rows.with_columns(partition_key=pl.lit(DAY)), table="planes")
+    assert not empty.lake.count("raw", "planes", None)
+
+
 def test_casts_that_lose_nothing_are_no_change(deliver: Source) -> None:
     whole = deliver().digests
     harmless = (

@@ -213,6 +213,16 @@ def test_a_lock_whose_file_was_taken_away_meanwhile_is_taken_anew(
             _hold(lock)
 
 
+def test_a_lock_that_is_another_file_at_each_look_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a file system numbers its files anew: it would be waited for without an end."""
+    monkeypatch.setattr("ml.adapters.files.os.path.samestat", lambda *_: False)
+    with pytest.raises(ConfigError, match="another file at each look") as caught:
+        _hold(tmp_path / "toy.lock")
+    assert "MLOPS_HOME" in caught.value.repair
+
+
 def _hold(lock: Path) -> None:
     with exclusive(lock):
         pass

@@ -89,8 +89,17 @@ def test_verbose_shows_where_it_was_raised(
     assert text.splitlines()[-1].startswith((type(error).__name__, "  repair"))
 
 
-def test_a_library_that_is_missing_asks_for_setup(capsys: pytest.CaptureFixture[str]) -> None:
-    code, text = ended(ModuleNotFoundError("No module named 'lightgbm'"), capsys)
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'lightgbm'"),
+        ImportError("cannot import name 'Booster' from 'lightgbm'"),
+    ],
+)
+def test_a_library_that_is_missing_or_half_there_asks_for_setup(
+    error: ImportError, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = ended(error, capsys)
     assert code == 2 and "lightgbm" in text and "repair: rm -r .venv; make setup" in text
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import zoneinfo
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -217,7 +217,8 @@ def hold(lived):
 
     yield take
     for pid in started:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_somebody_at_work_is_no_fault(lived, hold):
@@ -283,6 +284,19 @@ def test_of_a_holder_that_is_gone_its_child_is_named(lived, hold, monkeypatch):
     monkeypatch.setattr(locks, "STAGE_SECONDS", 0.0)
     found = locks.check_locks(lived)
     assert not found.ok and f"process {pid}" in found.detail
+
+
+def test_a_holder_that_ends_under_our_eyes_holds_nothing(lived, hold, monkeypatch):
+    pid, look = hold(), locks._holder
+
+    def killed_before(lock, process):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return look(lock, process)
+
+    monkeypatch.setattr(locks, "_holder", killed_before)
+    found = locks.check_locks(lived)
+    assert found.ok and "nobody works" in found.detail
 
 
 # --- clock and zones ---
