@@ -22,8 +22,8 @@ from ml.core.errors import ConfigError, FlightlineError, TransientError
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL_DATABASE = ("database or disk is full", "disk I/O error")
-_REPLACED_AT_MOST = 100  # homes, while somebody waits for a lock in them
 _CLOSED_DATABASE = ("attempt to write a readonly database", "unable to open database file")
+_REPLACED_AT_MOST = 100  # homes, while somebody waits for a lock in them
 
 
 @contextmanager

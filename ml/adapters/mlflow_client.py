@@ -127,13 +127,13 @@ def _require_answer(uri: str) -> None:
 
     try:
         as_asked = get_default_host_creds(uri)
-        status = http_request(as_asked, "/health", "GET", max_retries=0, timeout=5).status_code
+        answer = http_request(as_asked, "/health", "GET", max_retries=0, timeout=5)
     except (MlflowException, ValueError) as error:  # the latter: of a variable
         if is_away(error) and "SSLError" not in str(error):
             raise _away(uri) from error
         raise _refused(uri, str(error).rsplit("Caused by ", 1)[-1]) from error
-    if status != HTTPStatus.OK:
-        raise _refused(uri, f"it answers {status} {HTTPStatus(status).phrase}")
+    if answer.status_code != HTTPStatus.OK:
+        raise _refused(uri, f"it answers {answer.status_code} {answer.reason}")
 
 
 def _refused(uri: str, why: str) -> ConfigError:

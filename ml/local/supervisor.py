@@ -31,6 +31,7 @@ Progress = Callable[[str], None]
 
 COMPONENTS = ("mlflow", "api-server", "scheduler", "dag-processor")
 SCRIPTS = Path(sys.executable).parent
+DAG_PROCESSOR = (sys.executable, "-P", "-m", "flightline_dag_processor")
 LOCK_SECONDS = 180.0
 SECOND_LOOK_SECONDS = 5.0
 
@@ -255,8 +256,7 @@ def _start_all(settings: Settings, progress: Progress) -> dict[str, subprocess.P
     children["api-server"] = start("api-server", [airflow, "api-server"])
     # -s: its log server would listen on all interfaces.
     children["scheduler"] = start("scheduler", [airflow, "scheduler", "-s"])
-    own = [sys.executable, "-P", "-m", "flightline_dag_processor"]
-    children["dag-processor"] = start("dag-processor", own)
+    children["dag-processor"] = start("dag-processor", DAG_PROCESSOR)
     return children
 
 

@@ -24,6 +24,7 @@ from ml.core.errors import FlightlineError
 from ml.local.bench.figures import Figure, ratio
 from ml.local.removal import delete
 from ml.local.slices import Slice, present
+from ml.local.supervisor import DAG_PROCESSOR
 from ml.settings import REPOSITORY
 from ml.use_cases import demo_slug, load_all
 
@@ -138,7 +139,7 @@ def _dag_processor(copy: Copy) -> Iterator[psutil.Process]:
     airflow, quiet = str(Path(sys.executable).parent / "airflow"), subprocess.DEVNULL
     subprocess.run([airflow, "db", "migrate"], env=environment, check=True, stdout=quiet)
     log = (copy.home / "dag-processor.log").open("w")
-    child = subprocess.Popen([airflow, "dag-processor"], env=environment, stdout=log, stderr=log)
+    child = subprocess.Popen(DAG_PROCESSOR, env=environment, stdout=log, stderr=log)
     try:
         yield psutil.Process(child.pid)
     finally:
